@@ -1,0 +1,6 @@
+// The loops for x86-64-v3 (AVX2, FMA).
+#if defined(__x86_64__)
+#define CK_ISA v3
+#define CK_TARGET "arch=x86-64-v3"
+#include "loops/all.h"
+#endif

@@ -1,0 +1,82 @@
+// Every loop, compiled once for each instruction set (CK_ISA) and each element type.
+//
+// The attribute is pushed over the whole text, so that the inlined helpers are of the same instruction set
+// as the loops that call them.
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "CKernels.h"
+
+#define CK_PASTE3(a, b, c) a##_##b##_##c
+#define CK_PASTE2(a, b) a##_##b
+#define CK_NAME3(a, b, c) CK_PASTE3(a, b, c)
+#define CK_NAME2(a, b) CK_PASTE2(a, b)
+
+#if defined(CK_TARGET)
+#pragma clang attribute push(__attribute__((target(CK_TARGET))), apply_to = function)
+#endif
+
+#include "scalar.h"
+
+#define T float
+#define TYPE f32
+#include "elementwise.h"
+#include "reduce.h"
+#include "rows.h"
+#include "optimizer.h"
+#undef T
+#undef TYPE
+
+#define T double
+#define TYPE f64
+#include "elementwise.h"
+#include "reduce.h"
+#include "rows.h"
+#include "optimizer.h"
+#undef T
+#undef TYPE
+
+#if defined(CK_TARGET)
+#pragma clang attribute pop
+#endif
+
+#define CK_STRING2(x) #x
+#define CK_STRING(x) CK_STRING2(x)
+#define BOTH(name) {CK_NAME2(name, f32), CK_NAME2(name, f64)}
+#define UNARY_ROW(type) \
+    {[CK_NEGATE] = negate_##type, [CK_EXP] = exp_##type, [CK_LOG] = log_##type, [CK_SQRT] = sqrt_##type, \
+     [CK_SQUARE] = square_##type, [CK_ABS] = abs_##type, [CK_TANH] = tanh_##type, [CK_SIGMOID] = sigmoid_##type, \
+     [CK_ERF] = erf_##type, [CK_RELU] = relu_##type, [CK_GELU] = gelu_##type}
+#define BINARY_ROW(type) \
+    {[CK_ADD] = add_##type, [CK_SUBTRACT] = subtract_##type, [CK_MULTIPLY] = multiply_##type, \
+     [CK_DIVIDE] = divide_##type, [CK_MAXIMUM] = maximum_##type, [CK_MINIMUM] = minimum_##type, \
+     [CK_LESS] = less_##type, [CK_EQUAL] = equal_##type, [CK_TANH_GRADIENT] = tanh_gradient_##type, \
+     [CK_SIGMOID_GRADIENT] = sigmoid_gradient_##type, [CK_RELU_GRADIENT] = relu_gradient_##type, \
+     [CK_GELU_GRADIENT] = gelu_gradient_##type, [CK_ABS_GRADIENT] = abs_gradient_##type, \
+     [CK_ERF_GRADIENT] = erf_gradient_##type}
+
+const struct ck_table CK_NAME2(ck_table, CK_ISA) = {
+    .name = CK_STRING(CK_ISA),
+    .unary = {UNARY_ROW(f32), UNARY_ROW(f64)},
+    .binary = {BINARY_ROW(f32), BINARY_ROW(f64)},
+    .accumulate = BOTH(accumulate),
+    .row_sum = BOTH(row_sum),
+    .row_max = BOTH(row_max),
+    .row_argmax = BOTH(row_argmax),
+    .column_sum = BOTH(column_sum),
+    .sum_of_squares = BOTH(sum_of_squares),
+    .softmax = BOTH(softmax),
+    .softmax_gradient = BOTH(softmax_gradient),
+    .log_softmax = BOTH(log_softmax),
+    .log_softmax_gradient = BOTH(log_softmax_gradient),
+    .layer_norm = BOTH(layer_norm),
+    .layer_norm_gradient = BOTH(layer_norm_gradient),
+    .cross_entropy = BOTH(cross_entropy),
+    .cross_entropy_gradient = BOTH(cross_entropy_gradient),
+    .adamw = BOTH(adamw),
+    .sgd = BOTH(sgd),
+    .blend = BOTH(blend),
+    .scale = BOTH(scale),
+    .fill = BOTH(fill),
+};

@@ -1,0 +1,153 @@
+// Operations on whole rows: softmax, layer norm, cross-entropy, each forward and backward.
+
+static void CK_NAME2(softmax, TYPE)(const void *x_, void *y_, size_t rows, size_t columns) {
+    for (size_t r = 0; r < rows; r++) {
+        const T *x = (const T *)x_ + r * columns;
+        T *y = (T *)y_ + r * columns;
+        const T top = CK_NAME2(max_of, TYPE)(x, columns);
+        if (top == -(T)INFINITY) {  // nothing to attend to: nothing, rather than NaN
+            for (size_t c = 0; c < columns; c++) y[c] = 0;
+            continue;
+        }
+        for (size_t c = 0; c < columns; c++) y[c] = EXP(x[c] - top);
+        const T scale = ONE / CK_NAME2(sum_of, TYPE)(y, columns);
+        for (size_t c = 0; c < columns; c++) y[c] *= scale;
+    }
+}
+
+static void CK_NAME2(softmax_gradient, TYPE)(const void *y_, const void *g_, void *dx_, size_t rows, size_t columns) {
+    for (size_t r = 0; r < rows; r++) {
+        const T *y = (const T *)y_ + r * columns;
+        const T *g = (const T *)g_ + r * columns;
+        T *dx = (T *)dx_ + r * columns;
+        const T mean = CK_NAME2(dot_of, TYPE)(y, g, columns);
+        for (size_t c = 0; c < columns; c++) dx[c] = y[c] * (g[c] - mean);
+    }
+}
+
+static void CK_NAME2(log_softmax, TYPE)(const void *x_, void *y_, size_t rows, size_t columns) {
+    for (size_t r = 0; r < rows; r++) {
+        const T *x = (const T *)x_ + r * columns;
+        T *y = (T *)y_ + r * columns;
+        const T top = CK_NAME2(max_of, TYPE)(x, columns);
+        for (size_t c = 0; c < columns; c++) y[c] = EXP(x[c] - top);
+        const T normalizer = top + LOG(CK_NAME2(sum_of, TYPE)(y, columns));
+        for (size_t c = 0; c < columns; c++) y[c] = x[c] - normalizer;
+    }
+}
+
+static void CK_NAME2(log_softmax_gradient, TYPE)(const void *y_, const void *g_, void *dx_, size_t rows,
+                                                 size_t columns) {
+    for (size_t r = 0; r < rows; r++) {
+        const T *y = (const T *)y_ + r * columns;
+        const T *g = (const T *)g_ + r * columns;
+        T *dx = (T *)dx_ + r * columns;
+        const T total = CK_NAME2(sum_of, TYPE)(g, columns);
+        for (size_t c = 0; c < columns; c++) dx[c] = g[c] - EXP(y[c]) * total;
+    }
+}
+
+static void CK_NAME2(layer_norm, TYPE)(const void *x_, const void *weight_, const void *bias_, double epsilon, void *y_,
+                                       void *mean_, void *rstd_, size_t rows, size_t columns) {
+    const T *weight = weight_, *bias = bias_;
+    for (size_t r = 0; r < rows; r++) {
+        const T *x = (const T *)x_ + r * columns;
+        T *y = (T *)y_ + r * columns;
+        const T mean = CK_NAME2(sum_of, TYPE)(x, columns) / (T)columns;
+        for (size_t c = 0; c < columns; c++) y[c] = x[c] - mean;
+        const T variance = CK_NAME2(dot_of, TYPE)(y, y, columns) / (T)columns;
+        const T rstd = ONE / SQRT(variance + (T)epsilon);
+        if (weight && bias) {
+            for (size_t c = 0; c < columns; c++) y[c] = y[c] * rstd * weight[c] + bias[c];
+        } else if (weight) {
+            for (size_t c = 0; c < columns; c++) y[c] = y[c] * rstd * weight[c];
+        } else if (bias) {
+            for (size_t c = 0; c < columns; c++) y[c] = y[c] * rstd + bias[c];
+        } else {
+            for (size_t c = 0; c < columns; c++) y[c] = y[c] * rstd;
+        }
+        ((T *)mean_)[r] = mean;
+        ((T *)rstd_)[r] = rstd;
+    }
+}
+
+// With x̂ = (x − mean)·rstd and h = g·weight: dx = rstd·(h − mean(h) − x̂·mean(h·x̂)).
+static void CK_NAME2(layer_norm_gradient, TYPE)(const void *x_, const void *weight_, const void *mean_,
+                                                const void *rstd_, const void *g_, void *dx_, void *dweight_,
+                                                void *dbias_, size_t rows, size_t columns) {
+    const T *weight = weight_;
+    T *dweight = dweight_, *dbias = dbias_;
+    if (dweight) for (size_t c = 0; c < columns; c++) dweight[c] = 0;
+    if (dbias) for (size_t c = 0; c < columns; c++) dbias[c] = 0;
+    for (size_t r = 0; r < rows; r++) {
+        const T *x = (const T *)x_ + r * columns;
+        const T *g = (const T *)g_ + r * columns;
+        T *dx = (T *)dx_ + r * columns;
+        const T mean = ((const T *)mean_)[r], rstd = ((const T *)rstd_)[r];
+        if (dweight) for (size_t c = 0; c < columns; c++) dweight[c] += g[c] * ((x[c] - mean) * rstd);
+        if (dbias) for (size_t c = 0; c < columns; c++) dbias[c] += g[c];
+        T sums[LANES] = {0}, products[LANES] = {0};
+        size_t c = 0;
+        for (; c + LANES <= columns; c += LANES) {
+            for (size_t l = 0; l < LANES; l++) {
+                const T h = weight ? g[c + l] * weight[c + l] : g[c + l];
+                sums[l] += h;
+                products[l] += h * ((x[c + l] - mean) * rstd);
+            }
+        }
+        for (size_t l = 0; c < columns; c++, l++) {
+            const T h = weight ? g[c] * weight[c] : g[c];
+            sums[l] += h;
+            products[l] += h * ((x[c] - mean) * rstd);
+        }
+        const T h_mean = CK_NAME2(combine, TYPE)(sums) / (T)columns;
+        const T hx_mean = CK_NAME2(combine, TYPE)(products) / (T)columns;
+        for (size_t i = 0; i < columns; i++) {
+            const T h = weight ? g[i] * weight[i] : g[i];
+            dx[i] = rstd * (h - h_mean - (x[i] - mean) * rstd * hx_mean);
+        }
+    }
+}
+
+static void CK_NAME2(cross_entropy, TYPE)(const void *x_, const int64_t *labels, int64_t ignored, double smoothing,
+                                          void *loss_, void *p_, size_t rows, size_t columns) {
+    for (size_t r = 0; r < rows; r++) {
+        const T *x = (const T *)x_ + r * columns;
+        T *p = (T *)p_ + r * columns;
+        if (labels[r] == ignored) {
+            ((T *)loss_)[r] = 0;
+            for (size_t c = 0; c < columns; c++) p[c] = 0;
+            continue;
+        }
+        const T top = CK_NAME2(max_of, TYPE)(x, columns);
+        for (size_t c = 0; c < columns; c++) p[c] = EXP(x[c] - top);
+        const T total = CK_NAME2(sum_of, TYPE)(p, columns);
+        const T normalizer = top + LOG(total);
+        const T of_label = normalizer - x[labels[r]];
+        T loss = of_label;
+        if (smoothing > 0) {
+            const T of_mean = normalizer - CK_NAME2(sum_of, TYPE)(x, columns) / (T)columns;
+            loss = (T)(1 - smoothing) * of_label + (T)smoothing * of_mean;
+        }
+        ((T *)loss_)[r] = loss;
+        const T scale = ONE / total;
+        for (size_t c = 0; c < columns; c++) p[c] *= scale;
+    }
+}
+
+static void CK_NAME2(cross_entropy_gradient, TYPE)(const void *p_, const int64_t *labels, int64_t ignored,
+                                                   double smoothing, const void *g_, void *dx_, size_t rows,
+                                                   size_t columns) {
+    const T everywhere = (T)(smoothing / (double)columns);
+    for (size_t r = 0; r < rows; r++) {
+        const T *p = (const T *)p_ + r * columns;
+        T *dx = (T *)dx_ + r * columns;
+        if (labels[r] == ignored) {
+            for (size_t c = 0; c < columns; c++) dx[c] = 0;
+            continue;
+        }
+        const T g = ((const T *)g_)[r];
+        for (size_t c = 0; c < columns; c++) dx[c] = g * (p[c] - everywhere);
+        dx[labels[r]] -= g * (T)(1 - smoothing);
+    }
+}

@@ -1,0 +1,89 @@
+// Scalar functions that the compiler can widen. float32 has polynomials of its own (the C library's functions
+// would keep a loop scalar); float64, which checks gradients, takes the C library's.
+//
+// Coefficients: least squares on Chebyshev nodes in 40 digits, relative for exp, erf and tanh near zero.
+
+static inline float ck_from_bits(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static inline uint32_t ck_bits(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+// eˣ: x = n·ln 2 + r, |r| ≤ ln 2 / 2, and 2ⁿ in two factors, so that neither end overflows early.
+static inline float ck_exp_f32(float x) {
+    x = x < -110.0f ? -110.0f : x;
+    x = x > 100.0f ? 100.0f : x;
+    const float shifted = x * 0x1.715476p+0f + 0x1.8p+23f;  // n sits in the low bits
+    const float n = shifted - 0x1.8p+23f;
+    float r = x - n * 0x1.62e400p-1f;
+    r = r - n * 0x1.7f7d1cp-20f;
+    float p = 0x1.a15318p-13f;
+    p = p * r + 0x1.6d44b6p-10f;
+    p = p * r + 0x1.1110c6p-7f;
+    p = p * r + 0x1.5554e8p-5f;
+    p = p * r + 0x1.555556p-3f;
+    p = p * r + 0x1p-1f;
+    p = (p * r) * r + r + 1.0f;
+    const int32_t exponent = (int32_t)(ck_bits(shifted) - 0x4B400000u);
+    const int32_t half = exponent >> 1;
+    return p * ck_from_bits((uint32_t)(half + 127) << 23) * ck_from_bits((uint32_t)(exponent - half + 127) << 23);
+}
+
+// erf x: an odd polynomial near zero; 1 − exp(−q(|x|)) beyond, where q is a polynomial for −log erfc.
+static inline float ck_erf_f32(float x) {
+    float a = x < 0 ? -x : x;
+    const float t = x * x;
+    float s = 0x1.608662p-14f;
+    s = s * t - 0x1.ab5d70p-11f;
+    s = s * t + 0x1.54e85ap-8f;
+    s = s * t - 0x1.b811f0p-6f;
+    s = s * t + 0x1.ce2e32p-4f;
+    s = s * t - 0x1.812744p-2f;
+    s = s * t + 0x1.20dd76p+0f;
+    const float small = s * x;
+    const float b = a > 4.0f ? 4.0f : a;
+    float q = -0x1.06b78ap-20f;
+    q = q * b + 0x1.082f7ep-16f;
+    q = q * b - 0x1.73dcecp-14f;
+    q = q * b + 0x1.b0e66ep-21f;
+    q = q * b + 0x1.94ba4ep-9f;
+    q = q * b - 0x1.7eca92p-6f;
+    q = q * b + 0x1.b3eb00p-4f;
+    q = q * b + 0x1.44e79ep-1f;
+    q = q * b + 0x1.210938p+0f;
+    q = q * b - 0x1.97eadep-14f;
+    float large = 1.0f - ck_exp_f32(-q);
+    large = x < 0 ? -large : large;
+    const float y = a < 0.92f ? small : large;
+    return x != x ? x : y;
+}
+
+// tanh x: an odd polynomial near zero, 1 − 2 / (e²ˣ + 1) beyond.
+static inline float ck_tanh_f32(float x) {
+    const float a = x < 0 ? -x : x;
+    const float t = x * x;
+    float s = 0x1.17394cp-9f;
+    s = s * t - 0x1.0b6d5ep-7f;
+    s = s * t + 0x1.636a02p-6f;
+    s = s * t - 0x1.b9eaa2p-5f;
+    s = s * t + 0x1.11104ap-3f;
+    s = s * t - 0x1.555552p-2f;
+    const float small = (s * t) * x + x;
+    float large = 1.0f - 2.0f / (ck_exp_f32(a + a) + 1.0f);
+    large = x < 0 ? -large : large;
+    return a < 0.625f ? small : large;
+}
+
+static inline float ck_log_f32(float x) { return logf(x); }
+static inline float ck_sqrt_f32(float x) { return sqrtf(x); }
+static inline double ck_exp_f64(double x) { return exp(x); }
+static inline double ck_erf_f64(double x) { return erf(x); }
+static inline double ck_tanh_f64(double x) { return tanh(x); }
+static inline double ck_log_f64(double x) { return log(x); }
+static inline double ck_sqrt_f64(double x) { return sqrt(x); }

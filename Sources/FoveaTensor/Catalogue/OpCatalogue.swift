@@ -1,0 +1,17 @@
+extension Op {
+    /// Every op of the library. A test compares this list with the entries that the sources declare.
+    public static let catalogue: [Op] = [
+        // arithmetic
+        .add, .subtract, .multiply, .divide, .negate, .maximum, .minimum,
+        // element by element
+        .exp, .log, .sqrt, .square, .abs, .tanh, .sigmoid, .erf, .relu, .gelu,
+        // reductions
+        .sum, .mean, .max, .argmax,
+        // shape
+        .reshape, .permute, .expand, .slice, .concatenate, .cast,
+        // products
+        .matmul, .linear,
+        // neural
+        .softmax, .logSoftmax, .layerNorm, .attention, .dropout, .crossEntropy,
+    ]
+}

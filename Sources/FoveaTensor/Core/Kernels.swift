@@ -1,0 +1,206 @@
+import CKernels
+
+/// The seam between Swift and the loops in C: which table is used, and how tensors become pointers and lengths.
+package enum Kernels {
+    /// The loops of the instruction set that was chosen at the start.
+    nonisolated(unsafe) package static var table: UnsafePointer<ck_table> = ck_table()
+
+    /// Elements in one piece of work for cheap loops, and for those with an exponential in each element.
+    static let grain = 32_768
+    static let heavyGrain = 8_192
+
+    /// The instruction set in use: `base`, `v3` or `v4`. `FOVEA_ISA` lowers it.
+    package static var instructionSet: String { String(cString: table.pointee.name) }
+}
+
+extension DType {
+    /// The index of this type in the kernel tables. Traps for types that do not compute.
+    var kernelIndex: Int {
+        switch self {
+        case .float32: 0
+        case .float64: 1
+        default: trap("\(self)", "this type does not compute; cast(to: .float32) first")
+        }
+    }
+}
+
+/// The loop for a type, out of a pair for float32 and float64.
+@inline(__always)
+package func pick<Function>(_ pair: (Function?, Function?), _ dtype: DType) -> Function {
+    (dtype.kernelIndex == 0 ? pair.0 : pair.1)!
+}
+
+// MARK: Element by element
+
+extension Tensor {
+    /// y = f(x) for each element. `op` names the caller in a trap.
+    func mapped(_ function: ck_unary, _ op: String, grain: Int = Kernels.grain) -> Tensor {
+        requireDifferentiableType(op)
+        noteLabel()
+        let x = contiguous()
+        let y = Tensor(uninitialized: shape, dtype)
+        let loop = ck_unary_loop(Kernels.table, Int32(dtype.kernelIndex), function)!
+        let size = dtype.size
+        x.read { source in
+            y.write { target in
+                parallelFor(y.count, grain: grain) { range in
+                    loop(source + range.lowerBound * size, 1, target + range.lowerBound * size, range.count)
+                }
+            }
+        }
+        return y
+    }
+
+    /// y = f(a, b) for each element, with the shapes broadcast.
+    static func combined(
+        _ a: Tensor, _ b: Tensor, _ function: ck_binary, _ op: String, grain: Int = Kernels.grain
+    ) -> Tensor {
+        guard a.dtype == b.dtype else { trap(op, "the types differ; cast(to:) one of them", a, b) }
+        a.requireDifferentiableType(op)
+        a.noteLabel()
+        b.noteLabel()
+        let loop = ck_binary_loop(Kernels.table, Int32(a.dtype.kernelIndex), function)!
+        let size = a.dtype.size
+        if a.shape == b.shape, a.isContiguous, b.isContiguous {
+            let y = Tensor(uninitialized: a.shape, a.dtype)
+            a.read { a in
+                b.read { b in
+                    y.write { y_ in
+                        parallelFor(y.count, grain: grain) { range in
+                            let start = range.lowerBound * size
+                            loop(a + start, 1, b + start, 1, y_ + start, range.count)
+                        }
+                    }
+                }
+            }
+            return y
+        }
+        guard let shape = broadcastShape(a.shape, b.shape) else {
+            trap(op, "the shapes do not broadcast: each pair of axes, from the last, must be equal or 1", a, b)
+        }
+        let y = Tensor(uninitialized: shape, a.dtype)
+        guard y.count > 0 else { return y }
+        let (box, strides) = coalesced(shape, [a.expandedStrides(to: shape), b.expandedStrides(to: shape)])
+        let inner = box.last!
+        let outer = Array(box.dropLast())
+        let rows = outer.reduce(1, *)
+        let (sa, sb) = (strides[0].last!, strides[1].last!)
+        let rowGrain = Swift.max(1, grain / Swift.max(1, inner))
+        a.read { a in
+            b.read { b in
+                y.write { y in
+                    parallelFor(rows, grain: rowGrain) { range in
+                        var walk = BoxWalk(outer, strides, from: range.lowerBound)
+                        for row in range {
+                            loop(
+                                a + walk.offsets.0 * size, sa, b + walk.offsets.1 * size, sb,
+                                y + row * inner * size, inner)
+                            walk.advance()
+                        }
+                    }
+                }
+            }
+        }
+        return y
+    }
+
+    /// y = f(x, s) for each element, or f(s, x).
+    func combined(
+        with scalar: Double, scalarFirst: Bool = false, _ function: ck_binary, _ op: String
+    ) -> Tensor {
+        requireDifferentiableType(op)
+        noteLabel()
+        let x = contiguous()
+        let y = Tensor(uninitialized: shape, dtype)
+        let loop = ck_binary_loop(Kernels.table, Int32(dtype.kernelIndex), function)!
+        let size = dtype.size
+        func run(_ s: UnsafeRawPointer) {
+            x.read { x in
+                y.write { y_ in
+                    parallelFor(y.count, grain: Kernels.grain) { range in
+                        let (from, to) = (x + range.lowerBound * size, y_ + range.lowerBound * size)
+                        if scalarFirst {
+                            loop(s, 0, from, 1, to, range.count)
+                        } else {
+                            loop(from, 1, s, 0, to, range.count)
+                        }
+                    }
+                }
+            }
+        }
+        if dtype == .float32 {
+            withUnsafeBytes(of: Float(scalar)) { run($0.baseAddress!) }
+        } else {
+            withUnsafeBytes(of: scalar) { run($0.baseAddress!) }
+        }
+        return y
+    }
+
+    /// The strides of this tensor seen as one of `shape`, which it broadcasts to: 0 along repeated axes.
+    func expandedStrides(to shape: [Int]) -> [Int] {
+        let own = layoutStrides
+        let lead = shape.count - rank
+        return shape.indices.map { axis in
+            axis < lead || self.shape[axis - lead] == 1 ? 0 : own[axis - lead]
+        }
+    }
+
+    @inline(__always)
+    func requireDifferentiableType(_ op: String) {
+        if !dtype.isDifferentiable { trap(op, "float32 or float64 is needed; cast(to:) converts", self) }
+    }
+
+    /// Remembers the parameter for error messages.
+    @inline(__always)
+    func noteLabel() {
+        if label != 0 { ThreadState.lastLabel = label }
+    }
+}
+
+/// The shape that two shapes broadcast to, or nil.
+package func broadcastShape(_ a: [Int], _ b: [Int]) -> [Int]? {
+    let rank = max(a.count, b.count)
+    var shape = [Int](repeating: 1, count: rank)
+    for back in 1...max(1, rank) where back <= rank {
+        let lengthA = back <= a.count ? a[a.count - back] : 1
+        let lengthB = back <= b.count ? b[b.count - back] : 1
+        guard lengthA == lengthB || lengthA == 1 || lengthB == 1 else { return nil }
+        shape[rank - back] = lengthA == 1 ? lengthB : lengthA
+    }
+    return shape
+}
+
+/// Walks the outer axes of a box row by row and keeps the offsets of two operands.
+struct BoxWalk {
+    private let shape: [Int]
+    private let a: [Int]
+    private let b: [Int]
+    private var at: [Int]
+    private(set) var offsets = (0, 0)
+
+    init(_ shape: [Int], _ strides: [[Int]], from row: Int) {
+        self.shape = shape
+        a = strides[0]
+        b = strides[1]
+        at = [Int](repeating: 0, count: shape.count)
+        var rest = row
+        for axis in shape.indices.reversed() {
+            at[axis] = rest % shape[axis]
+            rest /= shape[axis]
+            offsets.0 += at[axis] * a[axis]
+            offsets.1 += at[axis] * b[axis]
+        }
+    }
+
+    mutating func advance() {
+        for axis in shape.indices.reversed() {
+            at[axis] += 1
+            offsets.0 += a[axis]
+            offsets.1 += b[axis]
+            if at[axis] < shape[axis] { return }
+            offsets.0 -= a[axis] * shape[axis]
+            offsets.1 -= b[axis] * shape[axis]
+            at[axis] = 0
+        }
+    }
+}

@@ -1,0 +1,30 @@
+import CKernels
+
+/// What the current thread records on, kept in C thread-local slots: reading them costs a nanosecond or two,
+/// a task-local value would cost more than a small op.
+package enum ThreadState {
+    /// The tape that ops of this thread record on now, if any.
+    @inline(__always)
+    static var recordingTape: Tape? {
+        get {
+            guard let raw = ck_get_thread_tape() else { return nil }
+            return Unmanaged<Tape>.fromOpaque(raw).takeUnretainedValue()
+        }
+        set { ck_set_thread_tape(newValue.map { Unmanaged.passUnretained($0).toOpaque() }) }
+    }
+
+    /// The innermost tape that this thread has open, recording or not.
+    static var innermostTape: Tape? {
+        get {
+            guard let raw = ck_get_thread_stack() else { return nil }
+            return Unmanaged<Tape>.fromOpaque(raw).takeUnretainedValue()
+        }
+        set { ck_set_thread_stack(newValue.map { Unmanaged.passUnretained($0).toOpaque() }) }
+    }
+
+    /// The label of the parameter that an op of this thread read last; 0 for none.
+    package static var lastLabel: UInt32 {
+        get { ck_get_thread_label() }
+        set { ck_set_thread_label(newValue) }
+    }
+}

@@ -1,0 +1,186 @@
+import CKernels
+import Synchronization
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Darwin)
+import Darwin
+#endif
+
+/// The threads that share the work of one op.
+///
+/// Work is cut in chunks whose size depends on the work alone, never on the number of threads, so that every result
+/// has the same bits on any number of them. The calling thread takes part. A worker spins for a moment after its last
+/// chunk, then sleeps: the ops of a training step follow each other within microseconds.
+public enum Workers {
+    /// How many threads share an op's work, the calling one among them.
+    ///
+    /// Starts as `FOVEA_THREADS`, or the number of cores. Set it while no op is running.
+    public static var count: Int {
+        get { WorkerPool.shared.threadCount }
+        set {
+            guard newValue >= 1 else { trap("Workers.count", "at least one thread is needed, got \(newValue)") }
+            WorkerPool.shared.resize(to: newValue)
+        }
+    }
+}
+
+/// Runs `body` for each chunk `0 ..< chunks`, in any order, on the workers and the calling thread.
+///
+/// A call from within a chunk, or while another thread has the workers, runs its chunks on the calling thread.
+package func parallelFor(_ chunks: Int, _ body: (Int) -> Void) {
+    guard chunks > 1 else {
+        if chunks == 1 { body(0) }
+        return
+    }
+    WorkerPool.shared.run(chunks, body)
+}
+
+/// Runs `body` for consecutive ranges of at most `grain` that make up `0 ..< count`.
+package func parallelFor(_ count: Int, grain: Int, _ body: (Range<Int>) -> Void) {
+    guard count > grain else {
+        if count > 0 { body(0..<count) }
+        return
+    }
+    parallelFor((count + grain - 1) / grain) { chunk in
+        body(chunk * grain..<min(count, (chunk + 1) * grain))
+    }
+}
+
+final class WorkerPool: @unchecked Sendable {
+    static let shared = WorkerPool()
+
+    // `mutex` guards `hasJob`, `joined`, `stopping` and `body`; `wake` tells sleepers of a job or of the end.
+    private var mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    private var wake = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private var hasJob = false
+    private var stopping = false
+    // An address, not the closure: a worker that still held a reference to it after the last chunk would make the
+    // caller's closure look escaped.
+    private var body: UnsafePointer<(Int) -> Void>?
+    private var chunks = 0
+
+    private let taken = Atomic<Bool>(false)
+    private let generation = Atomic<Int>(0)
+    private let next = Atomic<Int>(0)
+    private let joined = Atomic<Int>(0)
+    private var threads: [pthread_t] = []
+    private(set) var threadCount = 1
+
+    private init() {
+        pthread_mutex_init(mutex, nil)
+        pthread_cond_init(wake, nil)
+        ck_blas_single_threaded()
+        let cores = max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+        let wanted = getenv("FOVEA_THREADS").flatMap { Int(String(cString: $0)) } ?? cores
+        start(max(1, wanted))
+    }
+
+    func resize(to count: Int) {
+        guard count != threadCount else { return }
+        pthread_mutex_lock(mutex)
+        stopping = true
+        pthread_cond_broadcast(wake)
+        pthread_mutex_unlock(mutex)
+        for thread in threads { pthread_join(thread, nil) }
+        stopping = false
+        threads = []
+        start(count)
+    }
+
+    private func start(_ count: Int) {
+        threadCount = count
+        for _ in 1..<max(1, count) {
+            #if canImport(Darwin)
+            var thread: pthread_t?
+            #else
+            var thread = pthread_t()
+            #endif
+            let failure = pthread_create(
+                &thread, nil,
+                { _ in
+                    WorkerPool.shared.work()
+                    return nil
+                }, nil)
+            // Fewer threads are slower, not wrong.
+            guard failure == 0 else { return }
+            #if canImport(Darwin)
+            threads.append(thread!)
+            #else
+            threads.append(thread)
+            #endif
+        }
+    }
+
+    func run(_ count: Int, _ body: (Int) -> Void) {
+        guard !threads.isEmpty, !taken.exchange(true, ordering: .acquiring) else {
+            for chunk in 0..<count { body(chunk) }
+            return
+        }
+        withoutActuallyEscaping(body) { body in
+            withUnsafePointer(to: body) { share($0, count) }
+        }
+        taken.store(false, ordering: .releasing)
+    }
+
+    private func share(_ body: UnsafePointer<(Int) -> Void>, _ count: Int) {
+        pthread_mutex_lock(mutex)
+        self.body = body
+        chunks = count
+        next.store(0, ordering: .relaxed)
+        hasJob = true
+        generation.add(1, ordering: .releasing)
+        pthread_cond_broadcast(wake)
+        pthread_mutex_unlock(mutex)
+
+        takeChunks(of: count, body)
+
+        // From here nobody can join any more; whoever did is waited for.
+        pthread_mutex_lock(mutex)
+        hasJob = false
+        pthread_mutex_unlock(mutex)
+        var spins = 0
+        while joined.load(ordering: .acquiring) != 0 {
+            ck_relax()
+            spins += 1
+            if spins > 20_000 { sched_yield() }
+        }
+        self.body = nil
+    }
+
+    private func takeChunks(of count: Int, _ body: UnsafePointer<(Int) -> Void>) {
+        while true {
+            let chunk = next.add(1, ordering: .relaxed).oldValue
+            guard chunk < count else { return }
+            body.pointee(chunk)
+        }
+    }
+
+    private func work() {
+        var seen = 0
+        while true {
+            // Spin first: the next op is usually a few microseconds away.
+            var spins = 0
+            while generation.load(ordering: .acquiring) == seen, spins < 4_000 {
+                ck_relax()
+                spins += 1
+            }
+            pthread_mutex_lock(mutex)
+            while generation.load(ordering: .relaxed) == seen, !stopping { pthread_cond_wait(wake, mutex) }
+            if stopping {
+                pthread_mutex_unlock(mutex)
+                return
+            }
+            seen = generation.load(ordering: .relaxed)
+            guard hasJob, let body else {
+                pthread_mutex_unlock(mutex)
+                continue
+            }
+            let count = chunks
+            joined.add(1, ordering: .relaxed)
+            pthread_mutex_unlock(mutex)
+            takeChunks(of: count, body)
+            joined.subtract(1, ordering: .releasing)
+        }
+    }
+}

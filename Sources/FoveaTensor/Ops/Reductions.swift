@@ -1,0 +1,181 @@
+import CKernels
+
+// Sums, means and maxima over any set of axes. `axes` nil means all of them; with `keepingAxes` a reduced axis stays
+// with length 1. The order of additions depends on the shape alone.
+
+extension Tensor {
+    /// The axes counted from the front, sorted, each once.
+    func normalizedAxes(_ axes: [Int]?, _ op: String) -> [Int] {
+        guard let axes else { return Array(0..<rank) }
+        let normalized = axes.map { normalizedAxis($0, op) }.sorted()
+        guard Set(normalized).count == normalized.count else { trap(op, "an axis is named twice in \(axes)", self) }
+        return normalized
+    }
+
+    /// The shape without the axes, or with length 1 in their place.
+    func reducedShape(_ axes: [Int], keepingAxes: Bool) -> [Int] {
+        shape.indices.compactMap { axes.contains($0) ? (keepingAxes ? 1 : nil) : shape[$0] }
+    }
+
+    /// This tensor as a row-major matrix [kept elements, reduced elements].
+    private func reductionRows(_ axes: [Int]) -> (matrix: Tensor, rows: Int, columns: Int) {
+        let kept = shape.indices.filter { !axes.contains($0) }
+        let matrix = detached.permuted(to: kept + axes).contiguous()
+        return (matrix, kept.reduce(1) { $0 * shape[$1] }, axes.reduce(1) { $0 * shape[$1] })
+    }
+
+    private typealias RowLoop = @convention(c) (UnsafeRawPointer?, UnsafeMutableRawPointer?, Int, Int) -> Void
+
+    private func rowReduced(_ axes: [Int], _ loop: RowLoop) -> Tensor {
+        let (matrix, rows, columns) = reductionRows(axes)
+        let y = Tensor(uninitialized: reducedShape(axes, keepingAxes: true), dtype)
+        let size = dtype.size
+        matrix.read { x in
+            y.write { y in
+                parallelFor(rows, grain: Swift.max(1, Kernels.grain / Swift.max(1, columns))) { range in
+                    let start = range.lowerBound
+                    loop(x + start * columns * size, y + start * size, range.count, columns)
+                }
+            }
+        }
+        return y
+    }
+
+    /// Σ over leading axes of a row-major tensor, without moving it: column sums of blocks of rows, added up in order.
+    func columnSummed(rows: Int, columns: Int) -> Tensor {
+        let block = Swift.max(64, Kernels.grain / Swift.max(1, columns))
+        let blocks = Swift.max(1, (rows + block - 1) / block)
+        let loop = pick(Kernels.table.pointee.column_sum, dtype)
+        let size = dtype.size
+        let partial = Tensor(uninitialized: [blocks, columns], dtype)
+        read { x in
+            partial.write { target in
+                parallelFor(blocks) { index in
+                    let first = index * block
+                    loop(
+                        x + first * columns * size, columns, target + index * columns * size,
+                        Swift.min(block, rows - first), columns)
+                }
+            }
+        }
+        guard blocks > 1 else { return partial }
+        let y = Tensor(uninitialized: [1, columns], dtype)
+        partial.read { x in y.write { loop(x, columns, $0, blocks, columns) } }
+        return y
+    }
+}
+
+// MARK: sum
+
+extension Op {
+    public static let sum = Op("sum", "the sum over axes") { source in
+        reductionSamples(&source, { $0.uniform($1) }) { $0.sum(axes: $1, keepingAxes: $2) }
+    }
+
+    /// Reductions over all axes, the last, the first, the middle and several, of dense, empty and transposed tensors.
+    static func reductionSamples(
+        _ source: inout SampleSource, empty: Bool = true, _ draw: (inout SampleSource, [Int]) -> Tensor,
+        _ run: @escaping @Sendable (Tensor, [Int]?, Bool) -> Tensor
+    ) -> [OpSample] {
+        let cases: [(String, [Int], [Int]?, Bool)] = [
+            ("all", [3, 4], nil, false), ("last", [3, 19], [-1], false), ("first", [3, 4], [0], true),
+            ("middle", [2, 3, 4], [1], false), ("several", [2, 3, 4], [0, 2], true), ("scalar", [], nil, false),
+        ]
+        var samples = cases.map { name, shape, axes, keeping in
+            OpSample(name, [draw(&source, shape)]) { run($0[0], axes, keeping) }
+        }
+        samples.append(
+            OpSample("transposed", [draw(&source, [4, 3]).transposed(0, 1)]) { run($0[0], [1], false) })
+        if empty { samples.append(OpSample("empty", [draw(&source, [0, 3])]) { run($0[0], [0], false) }) }
+        return samples
+    }
+}
+
+extension Tensor {
+    /// The sum over `axes`; 0 over nothing.
+    public func sum(axes: [Int]? = nil, keepingAxes: Bool = false) -> Tensor {
+        requireDifferentiableType("sum")
+        let axes = normalizedAxes(axes, "sum")
+        guard !axes.isEmpty else { return self }
+        let leading = axes == Array(0..<axes.count) && axes.count < rank && isContiguous
+        let y: Tensor
+        if leading {
+            let rows = axes.reduce(1) { $0 * shape[$1] }
+            let columns = shape[axes.count...].reduce(1, *)
+            y = detached.columnSummed(rows: rows, columns: columns)
+        } else {
+            y = rowReduced(axes, pick(Kernels.table.pointee.row_sum, dtype))
+        }
+        let kept = reducedShape(axes, keepingAxes: true)
+        return y.reshaped(to: keepingAxes ? kept : reducedShape(axes, keepingAxes: false))
+            .derived(by: .sum, from: self) { [shape] g in g.reshaped(to: kept).expanded(to: shape) }
+    }
+}
+
+// MARK: mean
+
+extension Op {
+    public static let mean = Op("mean", "the mean over axes") { source in
+        reductionSamples(&source, empty: false, { $0.uniform($1) }) { $0.mean(axes: $1, keepingAxes: $2) }
+    }
+}
+
+extension Tensor {
+    /// The mean over `axes`; NaN over nothing.
+    public func mean(axes: [Int]? = nil, keepingAxes: Bool = false) -> Tensor {
+        let normalized = normalizedAxes(axes, "mean")
+        let count = Double(normalized.reduce(1) { $0 * shape[$1] })
+        let kept = reducedShape(normalized, keepingAxes: true)
+        let y = withoutGradient { sum(axes: normalized, keepingAxes: keepingAxes) / count }
+        return y.derived(by: .mean, from: self) { [shape] g in (g / count).reshaped(to: kept).expanded(to: shape) }
+    }
+}
+
+// MARK: max
+
+extension Op {
+    public static let max = Op("max", "the largest element over axes") { source in
+        reductionSamples(&source, empty: false, { $0.distinct($1) }) { $0.max(axes: $1, keepingAxes: $2) }
+    }
+}
+
+extension Tensor {
+    /// The largest element over `axes`; NaN where there is one, −∞ over nothing. Equal largest elements share the
+    /// gradient evenly.
+    public func max(axes: [Int]? = nil, keepingAxes: Bool = false) -> Tensor {
+        requireDifferentiableType("max")
+        let axes = normalizedAxes(axes, "max")
+        guard !axes.isEmpty else { return self }
+        let kept = rowReduced(axes, pick(Kernels.table.pointee.row_max, dtype))
+        return kept.reshaped(to: reducedShape(axes, keepingAxes: keepingAxes)).derived(by: .max, from: self) { g in
+            let largest = Tensor.combined(self, kept, CK_EQUAL, "max")
+            return largest * (g.reshaped(to: kept.shape) / largest.sum(axes: axes, keepingAxes: true))
+        }
+    }
+}
+
+// MARK: argmax
+
+extension Op {
+    public static let argmax = Op("argmax", "the index of the largest element along an axis", differentiable: false) {
+        [
+            OpSample("last", [$0.distinct([3, 5])]) { $0[0].argmax(axis: -1) },
+            OpSample("first", [$0.distinct([3, 5])]) { $0[0].argmax(axis: 0) },
+        ]
+    }
+}
+
+extension Tensor {
+    /// The index of the largest element along `axis`, int64; the first of equal ones, or the first NaN. A constant to any
+    /// gradient. Traps when the axis is empty.
+    public func argmax(axis: Int) -> Tensor {
+        requireDifferentiableType("argmax")
+        let axis = normalizedAxis(axis, "argmax")
+        guard shape[axis] > 0 else { trap("argmax", "axis \(axis) is empty", self) }
+        let (matrix, rows, columns) = reductionRows([axis])
+        let y = Tensor(uninitialized: reducedShape([axis], keepingAxes: false), .int64)
+        let loop = pick(Kernels.table.pointee.row_argmax, dtype)
+        matrix.read { x in y.write { loop(x, $0.assumingMemoryBound(to: Int64.self), rows, columns) } }
+        return y
+    }
+}

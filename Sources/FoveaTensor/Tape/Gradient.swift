@@ -1,0 +1,51 @@
+/// The value of a scalar function and its gradient with respect to each argument.
+///
+/// An argument that the value does not depend on has a gradient of zeros. Differentiating a gradient again traps:
+/// second order is out of scope.
+///
+/// - Parameters:
+///   - function: returns a tensor of one element; it may throw.
+///   - arguments: float32 or float64 tensors.
+public func valueAndGradient(
+    of function: ([Tensor]) throws -> Tensor, at arguments: [Tensor]
+) rethrows -> (value: Tensor, gradients: [Tensor]) {
+    Tape.refuseTraced(arguments, "gradient(of:at:)")
+    return try Tape.record { tape in
+        let leaves = arguments.map { argument -> Tensor in
+            argument.requireDifferentiableType("gradient(of:at:)")
+            return tape.leaf(argument)
+        }
+        let value = try function(leaves)
+        value.requireScalar("gradient(of:at:)")
+        let gradients = tape.gradients(of: value, for: leaves)
+        return (
+            value.detached, zip(gradients, arguments).map { $0 ?? .zeros($1.shape, dtype: $1.dtype) }
+        )
+    }
+}
+
+/// The gradient of a scalar function with respect to its argument, of the argument's shape.
+public func gradient(of function: (Tensor) throws -> Tensor, at x: Tensor) rethrows -> Tensor {
+    try valueAndGradient(of: { try function($0[0]) }, at: [x]).gradients[0]
+}
+
+/// Runs `body` without recording: its results are constants to any gradient.
+public func withoutGradient<Result>(_ body: () throws -> Result) rethrows -> Result {
+    try Tape.paused(body)
+}
+
+/// Runs `body`, keeping only its result, and runs it again when its gradient is needed.
+///
+/// Saves the memory of everything in between at the price of one more forward pass. Gradients, also of traced tensors
+/// that `body` captures, have the same bits as without it. `body` must compute the same result each time it is called.
+public func checkpointed(_ body: @escaping () -> Tensor) -> Tensor {
+    guard let tape = ThreadState.recordingTape else { return body() }
+    let output = Tape.paused(body)
+    return output.traced(tape.append(.recomputed(body)))
+}
+
+extension Tensor {
+    package func requireScalar(_ caller: String) {
+        if count != 1 { trap(caller, "the value must be one number; sum() or mean() reduces it", self) }
+    }
+}
