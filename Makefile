@@ -1,0 +1,153 @@
+# Fovea. `make` lists the targets. Nothing here asks a question.
+
+SWIFT ?= swift
+
+# The files of Swift that `lint` and `format` look at.
+SWIFT_FILES := Package.swift Sources Tests
+
+# The targets that `docs` documents, ground floor first.
+DOCUMENTED := FoveaTensor FoveaIO FoveaNN FoveaCompression FoveaTraining FoveaModels FoveaData Fovea
+
+# The demonstration: a recipe, and the folder that training writes to.
+RECIPE := Recipes/digits-resampler.yaml
+RUN := runs/digits-resampler
+FOVEA := .build/release/fovea
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo build test lint format bench docs clean
+
+help:
+	@echo 'make setup    install the system libraries that are missing (OpenBLAS, LAPACK, libpng, zlib, pkg-config)'
+	@echo 'make demo     setup, build, train a resampler on digits, evaluate it, export its weights'
+	@echo 'make build    build the command line tool in release'
+	@echo 'make test     run the whole test suite'
+	@echo 'make lint     check the format of all Swift files'
+	@echo 'make format   format all Swift files in place'
+	@echo 'make bench    time ops, modules and training steps'
+	@echo 'make docs     build the documentation'
+	@echo 'make clean    remove build products (runs/ stays)'
+
+# --- The system libraries ------------------------------------------------------------------------------------------
+
+# A library is missing when it cannot be found the way the build looks for it: by pkg-config. LAPACK may also come
+# without a pkg-config file, as a library that the linker finds. On macOS, Accelerate stands for BLAS and LAPACK.
+define SETUP
+set -u
+
+has_pkg_config() { command -v pkg-config >/dev/null 2>&1; }
+
+has() { has_pkg_config && pkg-config --exists "$$1"; }
+
+has_lapack() {
+    has lapack && return 0
+    folder=$$(mktemp -d) || return 1
+    echo 'void dpotrf_(void); int main(void) { dpotrf_(); return 0; }' >"$$folder/lapack.c"
+    found=1
+    for compiler in cc clang; do
+        "$$compiler" "$$folder/lapack.c" -llapack -o "$$folder/lapack" >/dev/null 2>&1 && { found=0; break; }
+    done
+    rm -rf "$$folder"
+    return $$found
+}
+
+look() {
+    missing=
+    has_pkg_config || missing="$$missing pkg-config"
+    if [ "$$(uname -s)" != Darwin ]; then
+        has openblas || missing="$$missing OpenBLAS"
+        has_lapack || missing="$$missing LAPACK"
+    fi
+    has libpng || missing="$$missing libpng"
+    has zlib || missing="$$missing zlib"
+}
+
+tell() {
+    echo "setup: missing:$$missing" >&2
+    echo "setup: $$1" >&2
+    exit 1
+}
+
+look
+if [ -n "$$missing" ]; then
+    packages='libopenblas-dev liblapack-dev pkg-config libpng-dev zlib1g-dev'
+    sudo='sudo '
+    [ "$$(id -u)" -eq 0 ] && sudo=
+    by_hand="$${sudo}apt-get update && $${sudo}apt-get install -y $$packages"
+    if ! command -v apt-get >/dev/null 2>&1; then
+        if command -v brew >/dev/null 2>&1 || [ "$$(uname -s)" = Darwin ]; then
+            tell 'install it with: brew install openblas libpng pkg-config'
+        elif command -v dnf >/dev/null 2>&1; then
+            tell 'install it with: sudo dnf install openblas-devel lapack-devel libpng-devel zlib-devel pkgconf-pkg-config'
+        elif command -v pacman >/dev/null 2>&1; then
+            tell 'install it with: sudo pacman -S --needed openblas lapack libpng zlib pkgconf'
+        fi
+        tell 'install the development packages of OpenBLAS, LAPACK, libpng and zlib, and pkg-config'
+    fi
+
+    as_root=
+    if [ -n "$$sudo" ]; then
+        command -v sudo >/dev/null 2>&1 || tell "as root, run: apt-get update && apt-get install -y $$packages"
+        sudo -n true 2>/dev/null || tell "sudo would ask for a password; run: $$by_hand"
+        as_root='sudo -n'
+    fi
+
+    echo "setup: missing:$$missing; installing through apt-get"
+    apt="$$as_root env DEBIAN_FRONTEND=noninteractive apt-get"
+    # A package list that cannot be refreshed is no reason to stop: the install tells whether it matters.
+    $$apt update || echo 'setup: apt-get update failed; trying with the package lists that are there' >&2
+    $$apt install -y $$packages || tell "apt-get could not install; to see why, run: $$by_hand"
+    look
+    [ -z "$$missing" ] || tell "apt-get installed $$packages, but that is still not found"
+fi
+echo 'setup: the system libraries are there'
+endef
+export SETUP
+
+setup:
+	@sh -c "$$SETUP"
+
+# --- From a picture to exported weights -----------------------------------------------------------------------------
+
+demo: setup
+	$(SWIFT) build -c release --product fovea
+	$(FOVEA) train $(RECIPE) --overwrite
+	$(FOVEA) evaluate $(RUN) --split test
+	$(FOVEA) export $(RUN) --layout open-flamingo --output $(RUN)/resampler.safetensors
+	@echo
+	@echo 'Report            $(RUN)/report.json'
+	@echo 'Curve             $(RUN)/curve.svg'
+	@echo 'Checkpoint        $(RUN)/checkpoint'
+	@echo 'Exported weights  $(RUN)/resampler.safetensors'
+	@echo
+	@echo 'Next, look inside the exported weights:'
+	@echo '    $(FOVEA) inspect $(RUN)/resampler.safetensors'
+	@echo 'or train with another seed and compare the reports:'
+	@echo '    $(FOVEA) train $(RECIPE) --set training.seed=1 --output $(RUN)-seed1'
+
+# --- Building and checking ------------------------------------------------------------------------------------------
+
+build:
+	$(SWIFT) build -c release --product fovea
+
+# In debug: the checks of the language are on, and the C kernels are optimised all the same.
+test:
+	$(SWIFT) test
+
+lint:
+	$(SWIFT) format lint --strict --recursive --configuration .swift-format $(SWIFT_FILES)
+
+format:
+	$(SWIFT) format format --in-place --recursive --configuration .swift-format $(SWIFT_FILES)
+
+bench:
+	$(SWIFT) build -c release --product fovea
+	$(FOVEA) bench
+
+# One archive of all targets, since `Fovea` itself only re-exports the others. A link into another target begins with a
+# slash: ``/FoveaNN/Linear``. The manifest names the documentation plugin only when FOVEA_DOCS is set.
+docs:
+	FOVEA_DOCS=1 $(SWIFT) package --disable-sandbox generate-documentation \
+		--enable-experimental-combined-documentation $(addprefix --target ,$(DOCUMENTED)) --warnings-as-errors
+
+clean:
+	$(SWIFT) package clean

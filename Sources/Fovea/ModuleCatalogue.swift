@@ -1,0 +1,19 @@
+import FoveaCompression
+import FoveaModels
+import FoveaNN
+
+/// Every module that has a published form, and the small ones that they are built of.
+///
+/// The one list behind `fovea apply`, `fovea modules` and `fovea gradcheck`.
+public enum ModuleCatalogue {
+    /// The methods, the models, then the layers.
+    public static let entries: [ModuleEntry] = [
+        PerceiverResampler.entry,
+        ResamplerClassifier.entry,
+        Linear.entry, LayerNorm.entry, MLP.entry, MultiHeadAttention.entry, TransformerBlock.entry,
+        PatchEmbedding.entry,
+    ]
+
+    /// The entry of this name.
+    public static func entry(_ name: String) -> ModuleEntry? { entries.first { $0.name == name } }
+}

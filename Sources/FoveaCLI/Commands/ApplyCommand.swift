@@ -1,0 +1,88 @@
+import ArgumentParser
+import Fovea
+import Foundation
+
+/// `fovea apply`: one module of the catalogue on tensors from anywhere.
+struct ApplyCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "apply", abstract: "Run one module on tensors from a file.",
+        discussion: """
+            Configuration keys, weight names and input names are those of the published class; `fovea modules` lists \
+            them. With --gradients, also writes the gradient of Σ⟨output, cotangent⟩ for every floating-point input and \
+            weight, under their own names; the inputs then hold a tensor cotangent.<output>.
+            """)
+
+    @Argument(help: "The module, such as perceiver-resampler.")
+    var module: String
+
+    @Option(help: "Whose configuration and names.")
+    var layout: String
+
+    @Option(help: "The configuration, a JSON object.")
+    var config: String
+
+    @Option(help: "The weights, safetensors.")
+    var weights: String
+
+    @Option(help: "The inputs, safetensors.")
+    var inputs: String
+
+    @Option(name: .shortAndLong, help: "Where the outputs go, safetensors.")
+    var output: String
+
+    @Option(help: "Where the gradients go, safetensors.")
+    var gradients: String?
+
+    @Option(help: "The type to compute in: float32 or float64.")
+    var dtype = "float32"
+
+    @OptionGroup var threads: ThreadOptions
+
+    func run() throws {
+        try threads.apply()
+        guard let dtype = DType(rawValue: dtype), dtype.isDifferentiable else {
+            throw CommandError("--dtype \(dtype): expected is float32 or float64")
+        }
+        guard let entry = ModuleCatalogue.entry(module) else {
+            throw CommandError("there is no module \(module); known are \(ModuleCatalogue.entries.map(\.name).joined(separator: ", "))")
+        }
+        guard let form = entry.forms.first(where: { $0.layout == layout }) else {
+            throw CommandError("\(module) has no layout \(layout); known are \(entry.forms.map(\.layout).joined(separator: ", "))")
+        }
+        var instance = try form.instance(try configuration(), dtype: dtype, owner: config)
+        _ = try instance.load(try SafetensorsFile(reading: weights).tensors(), source: weights)
+        var given: NamedTensors = [:]
+        var cotangents: NamedTensors = [:]
+        for (name, tensor) in try SafetensorsFile(reading: inputs).tensors() {
+            let value = tensor.dtype.isFloatingPoint ? tensor.cast(to: dtype) : tensor
+            if name.hasPrefix("cotangent.") {
+                cotangents[String(name.dropFirst("cotangent.".count))] = value
+            } else {
+                given[name] = value
+            }
+        }
+        try form.checkInputs(given, owner: inputs)
+        try writeSafetensors(try instance.outputs(given), to: output)
+        if let gradients {
+            try writeSafetensors(try instance.gradients(given, cotangents: cotangents), to: gradients)
+        }
+    }
+
+    private func configuration() throws -> [String: ConfigurationValue] {
+        guard let data = FileManager.default.contents(atPath: config) else {
+            throw FileError(path: config, problem: "the configuration cannot be read")
+        }
+        let problem = "is not a JSON object of configuration keys"
+        // A parity case keeps its configuration one level down.
+        if let parsed = try? JSONDecoder().decode(ParityCase.self, from: data) { return parsed.config }
+        guard let parsed = try? JSONDecoder().decode([String: ConfigurationValue].self, from: data) else {
+            throw FileError(path: config, problem: problem)
+        }
+        return parsed
+    }
+
+    private struct ParityCase: Decodable {
+        let module: String
+        let config: [String: ConfigurationValue]
+    }
+}

@@ -1,0 +1,56 @@
+import ArgumentParser
+import Fovea
+
+/// `fovea evaluate`: how a trained model does.
+struct EvaluateCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "evaluate", abstract: "Evaluate a run or a checkpoint.")
+
+    @Argument(help: ArgumentHelp("A run's folder, or a folder below its checkpoints.", valueName: "run"))
+    var path: String
+
+    @Option(help: "Which samples: train, validation or test.")
+    var split = "test"
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    @OptionGroup var threads: ThreadOptions
+
+    private struct Result: Encodable {
+        let run: String
+        let split: String
+        let accuracy: Double
+        let loss: Double
+        let samples: Int
+        let confusion: [[Int]]
+    }
+
+    func run() throws {
+        try threads.apply()
+        guard ["train", "validation", "test"].contains(split) else {
+            throw CommandError("--split \(split): expected is train, validation or test")
+        }
+        let saved = try SavedRun(path)
+        let digits = saved.experiment.digits
+        let samples = split == "train" ? digits.train : split == "validation" ? digits.validation : digits.test
+        let result = evaluate(saved.model, on: samples)
+        guard !json else {
+            printJSON(
+                Result(
+                    run: path, split: split, accuracy: result.accuracy, loss: result.loss, samples: result.samples,
+                    confusion: result.confusion.counts))
+            return
+        }
+        let wrong = result.samples - Int((result.accuracy * Double(result.samples)).rounded())
+        print("\(path)\(saved.step.map { " at step \($0)" } ?? ""), \(split): accuracy \(result.accuracy.percent) (\(wrong) of \(result.samples) wrong), loss \(result.loss.fixed(4))")
+        print("")
+        let classes = result.confusion.counts.count
+        var table = TextTable(
+            ["truth ↓ answer →"] + (0..<classes).map(String.init), right: Set(1...classes))
+        for (truth, row) in result.confusion.counts.enumerated() {
+            table.add(["\(truth)"] + row.map { $0 == 0 ? "·" : "\($0)" })
+        }
+        print(table.text)
+    }
+}

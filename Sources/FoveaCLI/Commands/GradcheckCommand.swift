@@ -1,0 +1,79 @@
+import ArgumentParser
+import Fovea
+
+/// `fovea gradcheck`: every gradient against finite differences.
+struct GradcheckCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "gradcheck", abstract: "Check the gradients of every op and module against finite differences.",
+        discussion: "In float64; the error is max|analytic − numeric| / max(1, max|numeric|). Exits with 1 when one fails.")
+
+    @Option(help: "Only names that contain this text.")
+    var only: String?
+
+    @Option(help: "The seed of the inputs.")
+    var seed: UInt64 = 0
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    @OptionGroup var threads: ThreadOptions
+
+    private struct Output: Encodable {
+        struct Row: Encodable {
+            let name: String
+            let kind: String
+            let passed: Bool
+            let maxRelativeError: Double
+            let samples: Int
+        }
+        let results: [Row]
+    }
+
+    func run() throws {
+        try threads.apply()
+        var rows: [Output.Row] = []
+        var failures: [String] = []
+        func add(_ name: String, _ kind: String, _ check: GradientCheck) {
+            // JSON has no NaN; a gradient that is not a number has the largest error there is.
+            let error = check.maxRelativeError.isFinite ? check.maxRelativeError : .greatestFiniteMagnitude
+            rows.append(
+                .init(name: name, kind: kind, passed: check.passed, maxRelativeError: error, samples: check.samples))
+            if !check.passed { failures.append(check.message) }
+        }
+        for op in Op.catalogue where isWanted(op.name) {
+            if let check = op.checkGradients(seed: seed) { add(op.name, "op", check) }
+        }
+        for entry in ModuleCatalogue.entries where isWanted(entry.name) {
+            var total = GradientCheck(name: entry.name)
+            for form in entry.forms {
+                let instance = try form.instance(form.sampleConfiguration, dtype: .float64, owner: entry.name)
+                var source = SampleSource(key: RandomKey(seed: seed).folding(entry.name))
+                total.merge(try instance.checkGradients(form.sampleInputs(&source), name: entry.name, seed: seed))
+            }
+            add(entry.name, "module", total)
+        }
+        guard !rows.isEmpty else { throw CommandError("--only \(only ?? ""): no op or module has this in its name") }
+        if json {
+            printJSON(Output(results: rows))
+        } else {
+            var table = TextTable(["name", "kind", "samples", "max relative error", ""], right: [2, 3])
+            for row in rows {
+                table.add([
+                    row.name, row.kind, "\(row.samples)", scientific(row.maxRelativeError), row.passed ? "ok" : "FAILED",
+                ])
+            }
+            print(table.text)
+            let constants = Op.catalogue.filter { !$0.isDifferentiable && isWanted($0.name) }.map(\.name)
+            if !constants.isEmpty { print("\nwithout gradient: " + constants.joined(separator: ", ")) }
+            print("\n\(rows.count - failures.count) of \(rows.count) passed")
+            for failure in failures { print(failure) }
+        }
+        if !failures.isEmpty { throw ExitCode(1) }
+    }
+
+    private func isWanted(_ name: String) -> Bool { only.map { name.contains($0) } ?? true }
+
+    private func scientific(_ value: Double) -> String {
+        value == 0 ? "0" : String(format: "%.1e", value)
+    }
+}

@@ -1,0 +1,48 @@
+import Fovea
+import Foundation
+
+/// A run, or one of its checkpoints, opened for reading.
+struct SavedRun {
+    let experiment: Experiment
+    /// The model to evaluate: the average of the weights where the run has one.
+    let model: Experiment.Model
+    /// How many steps the model was trained for; nil for a finished run's model.
+    let step: Int?
+
+    /// - Parameter path: a run's folder, or a folder below its `checkpoints`.
+    init(_ path: String) throws {
+        var folder = path
+        while folder.count > 1, folder.hasSuffix("/") { folder.removeLast() }
+        var isDirectory: ObjCBool = false
+        guard FileManager.default.fileExists(atPath: folder, isDirectory: &isDirectory), isDirectory.boolValue else {
+            throw FileError(path: path, problem: "is not a folder; a run or a checkpoint is needed")
+        }
+        let parent = (folder as NSString).deletingLastPathComponent
+        let isCheckpoint = (parent as NSString).lastPathComponent == "checkpoints"
+        let run = isCheckpoint ? (parent as NSString).deletingLastPathComponent : folder
+        let recipePath = (run.isEmpty ? "." : run) + "/recipe.yaml"
+        guard FileManager.default.fileExists(atPath: recipePath) else {
+            throw FileError(path: path, problem: "is not a run: it has no recipe.yaml")
+        }
+        let recipe = try Recipe(reading: recipePath)
+        experiment = try Experiment(recipe, place: recipePath)
+        var model = experiment.model
+        if isCheckpoint {
+            let averaged = folder + "/average.safetensors"
+            try model.load(
+                from: FileManager.default.fileExists(atPath: averaged) ? averaged : folder + "/model.safetensors")
+            step = folder.split(separator: "-").last.flatMap { Int($0) }
+        } else if FileManager.default.fileExists(atPath: run + "/model.safetensors") {
+            try model.load(from: run + "/model.safetensors")
+            step = nil
+        } else {
+            var state = experiment.initialState
+            guard CheckpointStore(run: run).restoreForReading(&state) else {
+                throw FileError(path: path, problem: "has no checkpoint yet")
+            }
+            model = state.result
+            step = state.step
+        }
+        self.model = model
+    }
+}

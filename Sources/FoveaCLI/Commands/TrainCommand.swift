@@ -1,0 +1,157 @@
+import ArgumentParser
+import Fovea
+import Foundation
+
+/// `fovea train`: trains, evaluates, checkpoints and reports.
+struct TrainCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "train", abstract: "Train what a recipe describes, evaluate it and write a report.",
+        discussion: """
+            Values come from the recipe file, then from --set, then from the other options. A run can be stopped at any \
+            moment and goes on with --resume as if it never had been.
+            """)
+
+    @Argument(help: "The recipe, such as Recipes/digits-resampler.yaml.")
+    var recipe: String
+
+    @Option(name: .customLong("set"), parsing: .singleValue, help: "A value over the recipe's: group.key=value. Repeatable.")
+    var overrides: [String] = []
+
+    @Option(name: .shortAndLong, help: "The run's folder (default: runs/<recipe name>).")
+    var output: String?
+
+    @Flag(help: "Go on with the run in the folder.")
+    var resume = false
+
+    @Flag(help: "Replace the run in the folder.")
+    var overwrite = false
+
+    @Flag(help: "Check everything and print the model, without training.")
+    var dryRun = false
+
+    @OptionGroup var threads: ThreadOptions
+
+    func run() throws {
+        guard !(resume && overwrite) else { throw CommandError("--resume and --overwrite exclude each other; give one") }
+        try threads.apply()
+        let resolved = try Recipe(reading: recipe, overrides: overrides)
+        let experiment = try Experiment(resolved, place: recipe)
+        if dryRun {
+            describe(experiment)
+            return
+        }
+        let path = output ?? resolved.optionalText("output.folder") ?? "runs/" + resolved.name
+        let opening: RunFolder.Opening = resume ? .resume : overwrite ? .overwrite : .new
+        let folder = try RunFolder(path, opening)
+        if resume { try checkSameRecipe(resolved, folder) }
+
+        var state = experiment.initialState
+        let store = CheckpointStore(run: path, keepLast: experiment.settings.keepCheckpoints)
+        if resume, try store.restore(&state) {
+            guard state.step <= experiment.settings.steps else {
+                throw CommandError(
+                    "\(path): the run is at step \(state.step) already; training.steps must be at least that, not \(experiment.settings.steps)")
+            }
+            if state.step == experiment.settings.steps, isReported(folder, steps: state.step) {
+                print("\(path) is finished: nothing to do. Raise training.steps to train on.")
+                return
+            }
+        }
+        try writeTextAtomically(resolved.yaml, to: folder.file("recipe.yaml"))
+        try train(experiment, &state, folder)
+    }
+
+    /// A resumed run must be the same run; only its length may grow.
+    private func checkSameRecipe(_ now: Recipe, _ folder: RunFolder) throws {
+        let saved = folder.file("recipe.yaml")
+        // Without a saved recipe nothing was ever trained here: the run starts at step 0.
+        guard FileManager.default.fileExists(atPath: saved) else { return }
+        if let difference = now.difference(from: try Recipe(reading: saved)) {
+            throw RecipeError(
+                recipe, "\(difference.path) is \(difference.now), but the run in \(folder.path) has \(difference.earlier); a resumed run may change training.steps alone")
+        }
+    }
+
+    private func isReported(_ folder: RunFolder, steps: Int) -> Bool {
+        guard let data = FileManager.default.contents(atPath: folder.file("report.json")),
+            let report = try? JSONDecoder().decode(TrainingReport.self, from: data)
+        else { return false }
+        return report.steps == steps
+    }
+
+    private func describe(_ experiment: Experiment) {
+        let size = experiment.options.imageSize
+        print(experiment.model.summary())
+        print("")
+        print("\(experiment.training.count.grouped) training pictures of \(size.height) × \(size.width), \(experiment.settings.steps.grouped) steps of \(experiment.task.batchSize)")
+        print("each picture: \(size.height / experiment.options.patchSize * (size.width / experiment.options.patchSize)) tokens → \(experiment.options.resampler.latents) latents")
+        print("nothing was trained (--dry-run)")
+    }
+
+    private func train(_ experiment: Experiment, _ state: inout TrainingState<Experiment.Model>, _ folder: RunFolder) throws {
+        let (settings, task) = (experiment.settings, experiment.task)
+        let trainer = Trainer(task: task, settings: settings, folder: folder, key: experiment.key)
+        let progress = ProgressView(total: settings.steps, batchSize: task.batchSize)
+        Interruption.watch()
+        print("training \(state.model.parameterCount.grouped) parameters on \(experiment.training.count.grouped) pictures, \(Workers.count) threads → \(folder.path)")
+        var lastCheckpoint: (step: Int, path: String)?
+        let outcome: TrainingOutcome
+        do {
+            defer { progress.finish() }
+            outcome = try trainer.run(
+                &state, shouldStop: { Interruption.received != nil },
+                observe: { event in
+                    if case .checkpointed(let step, let path) = event { lastCheckpoint = (step, path) }
+                    progress.show(event)
+                })
+        }
+        if case .stopped(let step) = outcome {
+            print("stopped after step \(step); the checkpoint is \(lastCheckpoint?.path ?? folder.path)")
+            print("go on with: \(resumeCommand(folder))")
+            throw ExitCode(128 + (Interruption.received ?? SIGINT))
+        }
+        try report(experiment, state, folder)
+    }
+
+    private func resumeCommand(_ folder: RunFolder) -> String {
+        var words = ["fovea", "train", recipe]
+        for override in overrides { words += ["--set", override] }
+        if output != nil { words += ["--output", folder.path] }
+        return (words + ["--resume"]).map(shellQuoted).joined(separator: " ")
+    }
+
+    private func report(_ experiment: Experiment, _ state: TrainingState<Experiment.Model>, _ folder: RunFolder) throws {
+        let model = state.result
+        var unchanged = experiment.training
+        unchanged.maxShift = 0
+        let report = TrainingReport(
+            recipe: experiment.recipe.name, seed: experiment.recipe.integer("training.seed"), steps: state.step,
+            parameters: model.parameterCount, test: evaluate(model, on: experiment.digits.test),
+            train: evaluate(model, on: unchanged), validation: experiment.validation.map { evaluate(model, on: $0) },
+            trainingSeconds: state.seconds, peakMemoryBytes: max(state.peakBytes, processPeakBytes()),
+            threads: Workers.count)
+        try model.save(to: folder.file("model.safetensors"), metadata: ["recipe": experiment.recipe.name])
+        if experiment.recipe.flag("output.curve") {
+            let log = try MetricsLog(path: folder.file("metrics.jsonl"), upTo: state.step)
+            try TrainingCurve(
+                title: "\(experiment.recipe.name), seed \(report.seed)", records: log.records,
+                testAccuracy: report.testAccuracy
+            ).write(to: folder.file("curve.svg"))
+        }
+        // Last: a report says that the run is finished.
+        try writeTextAtomically(encoded(report), to: folder.file("report.json"))
+        print("test accuracy \(report.testAccuracy.percent) (\(report.testSamples) pictures, loss \(report.testLoss.fixed(4))), training \(report.trainAccuracy.percent)"
+            + (report.validationAccuracy.map { ", validation \($0.percent)" } ?? ""))
+        print("trained \(state.step.grouped) steps in \(report.trainingSeconds.fixed(1)) s; peak memory \((Double(report.peakMemoryBytes) / 1_048_576).fixed(0)) MiB")
+        print("report  \(folder.file("report.json"))")
+        if experiment.recipe.flag("output.curve") { print("curve   \(folder.file("curve.svg"))") }
+        print("model   \(folder.file("model.safetensors"))")
+        print("next: fovea evaluate \(shellQuoted(folder.path))")
+    }
+}
+
+/// The word as a shell takes it.
+func shellQuoted(_ word: String) -> String {
+    let isPlain = !word.isEmpty && word.allSatisfy { $0.isLetter || $0.isNumber || "-_./=,:+".contains($0) }
+    return isPlain ? word : "'" + word.replacing("'", with: "'\\''") + "'"
+}

@@ -1,0 +1,68 @@
+import ArgumentParser
+import Fovea
+import Foundation
+
+/// The command `fovea`.
+@main
+struct FoveaCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "fovea",
+        abstract: "Train, check and export modules that compress visual tokens.",
+        version: foveaVersion,
+        subcommands: [
+            TrainCommand.self, EvaluateCommand.self, ExportCommand.self, ApplyCommand.self, ModulesCommand.self,
+            InspectCommand.self, GradcheckCommand.self, DataCommand.self,
+        ])
+
+    /// Like the parser's own `main`, but a failure is one line on standard error and exits with 1. Mistakes in the
+    /// arguments exit with 64, as the parser has it.
+    static func main() {
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+        } catch let error where isFailure(error) {
+            fail(error)
+        } catch {
+            exit(withError: error)
+        }
+    }
+
+    private static func isFailure(_ error: any Error) -> Bool {
+        error is FileError || error is RecipeError || error is WeightsError || error is ModuleInputError
+            || error is NotFiniteError || error is OptimizerStateError || error is CommandError
+    }
+
+    private static func fail(_ error: any Error) -> Never {
+        let line = String(describing: error).split(whereSeparator: \.isNewline).joined(separator: " ")
+        FileHandle.standardError.write(Data("fovea: error: \(line)\n".utf8))
+        Foundation.exit(1)
+    }
+}
+
+/// A failure that no other error type tells.
+struct CommandError: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}
+
+/// How many threads to use, for every command that computes.
+struct ThreadOptions: ParsableArguments {
+    @Option(help: "Threads that share the work (default: all cores).")
+    var threads: Int?
+
+    func apply() throws {
+        guard let threads else { return }
+        guard (1...1024).contains(threads) else {
+            throw CommandError("--threads \(threads): expected a number of threads from 1 to 1024")
+        }
+        Workers.count = threads
+    }
+}
+
+/// Prints a value as JSON.
+func printJSON(_ value: some Encodable) {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    guard let data = try? encoder.encode(value) else { return }
+    print(String(decoding: data, as: UTF8.self))
+}

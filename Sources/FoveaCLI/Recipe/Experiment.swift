@@ -1,0 +1,116 @@
+import Fovea
+import Foundation
+
+/// A recipe made real: the data, the model, the optimizer and the settings that it describes.
+struct Experiment {
+    typealias Model = ResamplerClassifier
+    typealias Task = ImageClassification<ResamplerClassifier, LabelledImageSet>
+
+    let recipe: Recipe
+    let digits: Digits
+    /// What is trained on.
+    let training: LabelledImageSet
+    /// What is held out of training to choose settings by, if anything.
+    let validation: LabelledImageSet?
+    let options: ResamplerClassifier.Options
+
+    /// Reads the data and checks the recipe's values against each other.
+    ///
+    /// - Parameter place: what errors call the recipe.
+    init(_ recipe: Recipe, place: String) throws {
+        self.recipe = recipe
+        digits = try Digits(folder: try Experiment.dataFolder(recipe, place), maximum: recipe.integer("data.maximum"))
+        let holdsOut = recipe.flag("data.holdOutValidation")
+        var training = holdsOut ? digits.train : digits.train.joined(with: digits.validation)
+        training.maxShift = recipe.integer("data.maxShift")
+        self.training = training
+        validation = holdsOut ? digits.validation : nil
+
+        let (patch, width) = (recipe.integer("model.patchSize"), recipe.integer("model.width"))
+        let size = digits.train.imageSize
+        guard size.height % patch == 0, size.width % patch == 0 else {
+            throw RecipeError(place, "model.patchSize: patches of \(patch) pixels do not tile pictures of \(size.height) × \(size.width)")
+        }
+        let heads = recipe.integer("model.encoderHeads")
+        guard width % heads == 0 else {
+            throw RecipeError(place, "model.width: \(width) does not divide by model.encoderHeads, \(heads)")
+        }
+        guard recipe.integer("training.accumulation") <= recipe.integer("training.batchSize") else {
+            throw RecipeError(place, "training.accumulation: more parts than training.batchSize has pictures")
+        }
+        guard recipe.integer("training.batchSize") <= training.count else {
+            throw RecipeError(place, "training.batchSize: \(recipe.integer("training.batchSize")) is more than the \(training.count) training pictures")
+        }
+        options = ResamplerClassifier.Options(
+            imageSize: size, classes: digits.train.classes, patchSize: patch, width: width,
+            encoderDepth: recipe.integer("model.encoderDepth"), encoderHeads: heads,
+            dropout: recipe.number("model.dropout"),
+            resampler: .init(
+                width: width, depth: recipe.integer("model.resamplerDepth"),
+                heads: recipe.integer("model.resamplerHeads"), headWidth: recipe.integer("model.resamplerHeadWidth"),
+                latents: recipe.integer("model.latents"),
+                feedForwardMultiple: recipe.integer("model.feedForwardMultiple")))
+    }
+
+    private static func dataFolder(_ recipe: Recipe, _ place: String) throws -> String {
+        if let folder = recipe.optionalText("data.folder") { return folder }
+        guard recipe.text("data.name") == "digits" else {
+            throw RecipeError(place, "data.folder: expected is the folder of the IDX files, since data.name is idx")
+        }
+        guard let folder = Digits.shippedFolder() else {
+            throw RecipeError(place, "data.folder: Data/digits is not below the working directory; name the folder")
+        }
+        return folder
+    }
+
+    /// The key that all random numbers of the run come from.
+    var key: RandomKey { RandomKey(seed: UInt64(recipe.integer("training.seed"))) }
+
+    /// The model as it starts.
+    var model: Model { Model(options, key: key.folding("model")) }
+
+    /// The state before the first step.
+    var initialState: TrainingState<Model> {
+        let model = model
+        return TrainingState(
+            model: model, optimizer: optimizer,
+            average: recipe.optionalNumber("training.averageDecay").map { MovingAverage(of: model, decay: $0) })
+    }
+
+    private var optimizer: any Optimizer {
+        let (peak, warmup) = (recipe.number("training.learningRate"), recipe.integer("training.warmup"))
+        let total = recipe.integer("training.steps")
+        let schedule: Schedule =
+            switch recipe.text("training.schedule") {
+            case "linear": .warmupLinear(peak: peak, warmup: warmup, total: total)
+            case "constant": .constant(peak, warmup: warmup)
+            default: .warmupCosine(peak: peak, warmup: warmup, total: total)
+            }
+        let decay = recipe.number("training.weightDecay")
+        guard recipe.text("training.optimizer") == "sgd" else {
+            return AdamW(
+                learningRate: schedule, beta1: recipe.number("training.beta1"), beta2: recipe.number("training.beta2"),
+                weightDecay: decay)
+        }
+        return SGD(learningRate: schedule, momentum: recipe.number("training.momentum"), weightDecay: decay)
+    }
+
+    var task: Task {
+        ImageClassification(
+            training: training, validation: validation, batchSize: recipe.integer("training.batchSize"),
+            labelSmoothing: recipe.number("training.labelSmoothing"), key: key.folding("data"))
+    }
+
+    var settings: TrainingSettings {
+        var settings = TrainingSettings(steps: recipe.integer("training.steps"))
+        settings.accumulation = recipe.integer("training.accumulation")
+        settings.clipNorm = recipe.optionalNumber("training.clipNorm")
+        settings.checkpointEvery = recipe.integer("training.checkpointEvery")
+        settings.keepCheckpoints = recipe.integer("training.keepCheckpoints")
+        settings.logEvery = recipe.integer("training.logEvery")
+        settings.validateEvery = recipe.integer("training.validateEvery")
+        settings.prefetch = recipe.integer("training.prefetch")
+        settings.trained = recipe.list("training.freeze").reduce(.all) { $0 && !.path($1) }
+        return settings
+    }
+}

@@ -1,0 +1,198 @@
+import Fovea
+import Foundation
+import Yams
+
+/// Something in a recipe that cannot be taken: where, what, and what was expected.
+struct RecipeError: Error, CustomStringConvertible {
+    let description: String
+
+    init(_ place: String, _ problem: String) { description = "\(place): \(problem)" }
+}
+
+/// What a run does: a value for every key of the schema.
+///
+/// Read strictly: an unknown key, a value of another type or out of range is an error with its file and line. What the
+/// file leaves out has its default; `--set` goes over the file.
+struct Recipe: Equatable {
+    /// The file's name without its ending.
+    let name: String
+    private var values: [String: RecipeValue]
+
+    /// Reads a recipe file, then applies `group.key=value` overrides.
+    ///
+    /// - Throws: `RecipeError`, or `FileError` where the file cannot be read.
+    init(reading path: String, overrides: [String] = []) throws {
+        name = ((path as NSString).lastPathComponent as NSString).deletingPathExtension
+        values = Dictionary(uniqueKeysWithValues: RecipeSchema.keys.map { ($0.path, $0.defaultValue) })
+        let text = try Recipe.text(of: path)
+        try read(text, path)
+        for override in overrides { try apply(override) }
+    }
+
+    private static func text(of path: String) throws -> String {
+        var isDirectory: ObjCBool = false
+        guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
+            throw FileError(path: path, problem: "there is no such recipe; the shipped ones are in Recipes/")
+        }
+        guard !isDirectory.boolValue else {
+            throw FileError(path: path, problem: "is a folder; a recipe file is needed")
+        }
+        guard let data = FileManager.default.contents(atPath: path) else {
+            throw FileError(path: path, problem: "the recipe cannot be read; check its permissions")
+        }
+        guard data.count <= 1 << 20 else {
+            throw FileError(path: path, problem: "a recipe of \(data.count) bytes is not plausible; at most 1 MiB is read")
+        }
+        guard let text = String(data: data, encoding: .utf8) else {
+            throw FileError(path: path, problem: "the recipe is not UTF-8 text")
+        }
+        return text
+    }
+
+    private mutating func read(_ text: String, _ path: String) throws {
+        let root: Node
+        do {
+            guard let node = try Yams.compose(yaml: text) else {
+                throw RecipeError(path, "the recipe is empty; expected are the groups \(RecipeSchema.groups.joined(separator: ", "))")
+            }
+            root = node
+        } catch let error as YamlError {
+            throw RecipeError(path + Recipe.place(of: error), Recipe.problem(of: error))
+        }
+        guard case .mapping(let groups) = root else {
+            throw RecipeError("\(path):\(root.mark?.line ?? 1)", "expected are the groups \(RecipeSchema.groups.joined(separator: ", ")), each with its keys below it")
+        }
+        var seen: Set<String> = []
+        for (groupKey, group) in groups {
+            let groupName = groupKey.string ?? ""
+            let place = "\(path):\(groupKey.mark?.line ?? 1)"
+            guard RecipeSchema.groups.contains(groupName) else {
+                let nearest = RecipeSchema.byPath.keys.contains(groupName) ? groupName : RecipeSchema.nearest(to: groupName)
+                throw RecipeError(place, "unknown key \"\(groupName)\"; the groups are \(RecipeSchema.groups.joined(separator: ", ")) (did you mean \(nearest)?)")
+            }
+            // A group with nothing below it is a group with its defaults.
+            if case .scalar(let scalar) = group, scalar.string.isEmpty { continue }
+            guard case .mapping(let keys) = group else {
+                throw RecipeError(place, "\(groupName) is a group; its keys stand below it, indented")
+            }
+            for (keyNode, valueNode) in keys {
+                let keyPath = groupName + "." + (keyNode.string ?? "")
+                let place = "\(path):\(keyNode.mark?.line ?? 1)"
+                guard seen.insert(keyPath).inserted else { throw RecipeError(place, "\(keyPath) stands here a second time") }
+                values[keyPath] = try Recipe.value(of: valueNode, for: keyPath, place)
+            }
+        }
+    }
+
+    private mutating func apply(_ override: String) throws {
+        let place = "--set \(override)"
+        guard let equals = override.firstIndex(of: "=") else {
+            throw RecipeError(place, "expected is group.key=value")
+        }
+        let path = String(override[..<equals])
+        let text = String(override[override.index(after: equals)...])
+        let node: Node
+        do {
+            node = try Yams.compose(yaml: text) ?? Node("")
+        } catch {
+            throw RecipeError(place, "the value is not YAML")
+        }
+        values[path] = try Recipe.value(of: node, for: path, place)
+    }
+
+    private static func value(of node: Node, for path: String, _ place: String) throws -> RecipeValue {
+        guard let key = RecipeSchema.byPath[path] else {
+            throw RecipeError(place, "unknown key \"\(path)\"; did you mean \(RecipeSchema.nearest(to: path))?")
+        }
+        switch node {
+        case .scalar(let scalar):
+            let isQuoted = scalar.style == .singleQuoted || scalar.style == .doubleQuoted
+            guard let value = key.value(of: scalar.string, isQuoted: isQuoted) else {
+                throw RecipeError(place, "\(path): expected is \(key.expectation), not \(isQuoted ? "\"\(scalar.string)\"" : scalar.string)")
+            }
+            return value
+        case .sequence(let items):
+            guard case .list = key.kind else {
+                throw RecipeError(place, "\(path): expected is \(key.expectation), not a list")
+            }
+            let texts = items.compactMap { item -> String? in
+                if case .scalar(let scalar) = item { scalar.string } else { nil }
+            }
+            guard texts.count == items.count else { throw RecipeError(place, "\(path): expected is \(key.expectation)") }
+            return .list(texts)
+        default:
+            throw RecipeError(place, "\(path): expected is \(key.expectation), not a group")
+        }
+    }
+
+    private static func place(of error: YamlError) -> String {
+        switch error {
+        case .scanner(_, _, let mark, _), .parser(_, _, let mark, _), .composer(_, _, let mark, _):
+            ":\(mark.line)"
+        default: ""
+        }
+    }
+
+    private static func problem(of error: YamlError) -> String {
+        switch error {
+        case .scanner(_, let problem, _, _), .parser(_, let problem, _, _), .composer(_, let problem, _, _):
+            "not YAML: \(problem)"
+        case .duplicatedKeysInMapping(let duplicates, _):
+            "a key stands twice: \(duplicates.map { "\($0)" }.joined(separator: ", "))"
+        case .reader(let problem, _, _, _): "not YAML: \(problem)"
+        default: "not YAML"
+        }
+    }
+
+    // MARK: Values
+
+    func integer(_ path: String) -> Int {
+        if case .integer(let value)? = values[path] { value } else { 0 }
+    }
+
+    func number(_ path: String) -> Double {
+        if case .number(let value)? = values[path] { value } else { 0 }
+    }
+
+    func optionalNumber(_ path: String) -> Double? {
+        if case .number(let value)? = values[path] { value } else { nil }
+    }
+
+    func text(_ path: String) -> String {
+        if case .text(let value)? = values[path] { value } else { "" }
+    }
+
+    func optionalText(_ path: String) -> String? {
+        if case .text(let value)? = values[path] { value } else { nil }
+    }
+
+    func flag(_ path: String) -> Bool { values[path] == .flag(true) }
+
+    func list(_ path: String) -> [String] {
+        if case .list(let value)? = values[path] { value } else { [] }
+    }
+
+    /// The whole recipe with every value, as YAML that reads back as this recipe.
+    var yaml: String {
+        var text = "# The resolved recipe of this run: \(name).\n"
+        var group = ""
+        for key in RecipeSchema.keys {
+            let parts = key.path.split(separator: ".")
+            if parts[0] != group {
+                group = String(parts[0])
+                text += "\(group):\n"
+            }
+            text += "  \(parts[1]): \(values[key.path]!.yaml)\n"
+        }
+        return text
+    }
+
+    /// The first key whose value differs, apart from those that a resumed run may change.
+    func difference(from earlier: Recipe) -> (path: String, earlier: String, now: String)? {
+        let free: Set = ["training.steps", "output.folder", "output.curve"]
+        for key in RecipeSchema.keys where !free.contains(key.path) && values[key.path] != earlier.values[key.path] {
+            return (key.path, earlier.values[key.path]!.yaml, values[key.path]!.yaml)
+        }
+        return nil
+    }
+}

@@ -1,0 +1,79 @@
+import Foundation
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Darwin)
+import Darwin
+#endif
+
+/// What standard output is connected to.
+enum Terminal {
+    /// Whether a person watches.
+    static var isInteractive: Bool { isatty(STDOUT_FILENO) == 1 && getenv("TERM").map { String(cString: $0) } != "dumb" }
+
+    /// Columns of the terminal; 80 where they are not known.
+    static var columns: Int {
+        var size = winsize()
+        guard ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
+        return Int(size.ws_col)
+    }
+
+    /// Writes without a line's end, at once.
+    static func write(_ text: String) {
+        FileHandle.standardOutput.write(Data(text.utf8))
+    }
+}
+
+/// Columns of text, padded; numbers go to the right.
+struct TextTable {
+    private let header: [String]
+    private let alignsRight: [Bool]
+    private var rows: [[String]] = []
+
+    init(_ header: [String], right: Set<Int> = []) {
+        self.header = header
+        alignsRight = header.indices.map { right.contains($0) }
+    }
+
+    mutating func add(_ row: [String]) { rows.append(row) }
+
+    var text: String {
+        let widths = header.indices.map { column in
+            ([header] + rows).map { $0[column].count }.max() ?? 0
+        }
+        return ([header] + rows).map { row in
+            row.indices.map { column in
+                let space = String(repeating: " ", count: widths[column] - row[column].count)
+                return alignsRight[column] ? space + row[column] : row[column] + space
+            }.joined(separator: "  ").trimmingRight()
+        }.joined(separator: "\n")
+    }
+}
+
+extension String {
+    func trimmingRight() -> String {
+        var text = self[...]
+        while text.last == " " { text.removeLast() }
+        return String(text)
+    }
+}
+
+extension Double {
+    /// With so many digits behind the point.
+    func fixed(_ digits: Int) -> String { String(format: "%.\(digits)f", self) }
+
+    /// As a share of a hundred, with one digit.
+    var percent: String { (self * 100).fixed(1) + " %" }
+}
+
+extension Int {
+    /// With commas between thousands.
+    var grouped: String {
+        var text = ""
+        for (index, digit) in String(magnitude).reversed().enumerated() {
+            if index > 0, index % 3 == 0 { text = "," + text }
+            text = String(digit) + text
+        }
+        return (self < 0 ? "-" : "") + text
+    }
+}

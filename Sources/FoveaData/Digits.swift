@@ -1,0 +1,59 @@
+import FoveaIO
+import FoveaTraining
+import Foundation
+
+/// The handwritten digits that come with the project, or any set of IDX files named in the same way.
+///
+/// 1,797 digits of 8×8 pixels, 0 … 16 (UCI optical recognition of handwritten digits, test part): 1,147 to train on,
+/// 200 to choose settings by, 450 that are looked at once at the end. `Data/digits/README.md` tells the source, the
+/// licence and how the split was made.
+public struct Digits: Sendable {
+    public let train: LabelledImageSet
+    public let validation: LabelledImageSet
+    public let test: LabelledImageSet
+
+    /// Reads `train-`, `validation-` and `test-images-idx3-ubyte` with their `-labels-idx1-ubyte`; each may be gzip, with
+    /// `.gz` at the end.
+    ///
+    /// - Parameter maximum: the grey value that counts as 1.
+    public init(folder: String, maximum: Int = 16) throws(FileError) {
+        func part(_ name: String) throws(FileError) -> LabelledImageSet {
+            try LabelledImageSet(
+                images: Digits.file(folder, "\(name)-images-idx3-ubyte"),
+                labels: Digits.file(folder, "\(name)-labels-idx1-ubyte"), maximum: maximum)
+        }
+        train = try part("train")
+        validation = try part("validation")
+        test = try part("test")
+        for other in [validation, test] where other.imageSize != train.imageSize {
+            throw FileError(path: folder, problem: "the parts have pictures of different sizes: \(train.imageSize) and \(other.imageSize)")
+        }
+        for other in [validation, test] where other.classes > train.classes {
+            throw FileError(path: folder, problem: "label \(other.classes - 1) does not occur in the training part")
+        }
+    }
+
+    private static func file(_ folder: String, _ name: String) -> String {
+        let plain = folder + "/" + name
+        guard !FileManager.default.fileExists(atPath: plain) else { return plain }
+        let compressed = plain + ".gz"
+        return FileManager.default.fileExists(atPath: compressed) ? compressed : plain
+    }
+
+    /// The folder of the shipped digits: looked for below the working directory and its parents, then below the program's.
+    public static func shippedFolder(executable: String? = Bundle.main.executablePath) -> String? {
+        var places = [FileManager.default.currentDirectoryPath]
+        if let executable { places.append((executable as NSString).deletingLastPathComponent) }
+        for place in places {
+            var folder = place
+            while true {
+                let candidate = folder + "/Data/digits"
+                if FileManager.default.fileExists(atPath: candidate + "/train-images-idx3-ubyte") { return candidate }
+                let parent = (folder as NSString).deletingLastPathComponent
+                if parent == folder || parent.isEmpty { break }
+                folder = parent
+            }
+        }
+        return nil
+    }
+}

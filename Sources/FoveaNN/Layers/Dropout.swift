@@ -1,0 +1,26 @@
+import FoveaTensor
+
+/// Sets elements to zero at random in training, and does nothing otherwise.
+///
+/// Which elements depends on the run's seed, the step and this module's path: the same on any number of threads, and
+/// the same again after a resume. A module that is called twice in one step drops the same elements both times.
+public struct Dropout: Module {
+    /// The probability that an element becomes zero.
+    public let rate: Double
+    private var stream = RandomStream()
+
+    public init(_ rate: Double) {
+        guard rate >= 0, rate < 1 else { trap("Dropout", "the rate must be in 0 ..< 1, not \(rate)") }
+        self.rate = rate
+    }
+
+    public mutating func visit(_ visitor: inout ModuleVisitor) {
+        visitor.randomStream("dropout", &stream)
+    }
+
+    /// x of any shape → the same shape.
+    public func callAsFunction(_ x: Tensor) -> Tensor {
+        guard let key = stream.key, rate > 0 else { return x }
+        return x.droppingOut(rate, key: key)
+    }
+}

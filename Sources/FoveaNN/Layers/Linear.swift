@@ -1,0 +1,50 @@
+import FoveaTensor
+
+/// y = x·Wᵀ + b: [..., C] → [..., D].
+public struct Linear: Module {
+    /// [D, C], a row for each output.
+    public var weight: Tensor
+    /// [D], or nil.
+    public var bias: Tensor?
+
+    /// Starts as PyTorch's linear layer does, evenly spread over ±1/√C, unless `initializer` says otherwise (a bias then
+    /// starts at zero).
+    public init(_ inputs: Int, _ outputs: Int, bias: Bool = true, initializer: Initializer? = nil, key: RandomKey) {
+        let start = initializer ?? .torchLinear(inputs: inputs)
+        weight = start([outputs, inputs], key: key.folding("weight"))
+        if bias {
+            self.bias = (initializer == nil ? start : .zeros)([outputs], key: key.folding("bias"))
+        }
+    }
+
+    public mutating func visit(_ visitor: inout ModuleVisitor) {
+        visitor.parameter("weight", &weight)
+        visitor.parameter("bias", &bias)
+    }
+
+    /// x [..., C] → [..., D].
+    public func callAsFunction(_ x: Tensor) -> Tensor { linear(x, weight: weight, bias: bias) }
+}
+
+extension Linear {
+    /// The catalogue entry.
+    public static let entry = ModuleEntry(
+        "linear", "x·Wᵀ + b",
+        forms: [
+            PublishedForm(
+                WeightLayout<Linear>.native,
+                keys: [
+                    .init("inputs", "C"), .init("outputs", "D"),
+                    .init("bias", "whether there is a bias", default: .bool(true)),
+                ],
+                inputs: [.init("x", "[..., C]")], outputs: [.init("y", "[..., D]")],
+                sampleConfiguration: ["inputs": .int(4), "outputs": .int(3)],
+                sampleInputs: { ["x": $0.uniform([2, 3, 4])] },
+                make: {
+                    Linear(
+                        try $0.int("inputs"), try $0.int("outputs"), bias: try $0.bool("bias"),
+                        key: RandomKey(seed: 0))
+                },
+                run: { ["y": $0(try $1.tensor("x", "[..., C]", lastAxis: $0.weight.shape[1]))] })
+        ])
+}

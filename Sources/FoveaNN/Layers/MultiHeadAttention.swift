@@ -1,0 +1,103 @@
+import FoveaTensor
+
+/// Attention in several heads, of a sequence to itself or to another one.
+///
+/// Heads are consecutive stretches of the projected features: feature h·d + i is element i of head h.
+/// (Vaswani et al., "Attention is all you need", 2017, §3.2.2.)
+public struct MultiHeadAttention: Module {
+    /// [C] → [H·d].
+    public var query: Linear
+    /// [Cm] → [H·d].
+    public var key: Linear
+    /// [Cm] → [H·d].
+    public var value: Linear
+    /// [H·d] → [C].
+    public var output: Linear
+    /// H.
+    public let heads: Int
+
+    /// - Parameters:
+    ///   - width: C of the queries and of the result.
+    ///   - contextWidth: Cm of what is attended to; C unless given.
+    ///   - headWidth: d; C / H unless given.
+    public init(
+        _ width: Int, contextWidth: Int? = nil, heads: Int, headWidth: Int? = nil, bias: Bool = true,
+        key randomKey: RandomKey
+    ) {
+        guard heads > 0, headWidth != nil || width % heads == 0 else {
+            trap("MultiHeadAttention", "width \(width) does not divide by \(heads) heads; give headWidth")
+        }
+        let inner = heads * (headWidth ?? width / heads)
+        let context = contextWidth ?? width
+        self.heads = heads
+        query = Linear(width, inner, bias: bias, key: randomKey.folding("query"))
+        key = Linear(context, inner, bias: bias, key: randomKey.folding("key"))
+        value = Linear(context, inner, bias: bias, key: randomKey.folding("value"))
+        output = Linear(inner, width, bias: bias, key: randomKey.folding("output"))
+    }
+
+    public mutating func visit(_ visitor: inout ModuleVisitor) {
+        visitor.module("query", &query)
+        visitor.module("key", &key)
+        visitor.module("value", &value)
+        visitor.module("output", &output)
+    }
+
+    /// x [B, N, C] attends to context [B, M, Cm], or to itself → [B, N, C].
+    ///
+    /// - Parameter mask: bool, broadcast to [B, H, N, M]; true where x may look.
+    public func callAsFunction(_ x: Tensor, context: Tensor? = nil, mask: Tensor? = nil) -> Tensor {
+        let context = context ?? x
+        let attended = attention(
+            query: split(query(x)), keys: split(key(context)), values: split(value(context)), mask: mask)
+        return output(merge(attended))
+    }
+
+    /// [B, N, H·d] → [B, H, N, d].
+    private func split(_ x: Tensor) -> Tensor {
+        guard x.rank == 3 else { trap("MultiHeadAttention", "[B, N, C] is needed", x) }
+        return x.reshaped(to: [x.shape[0], x.shape[1], heads, x.shape[2] / heads]).transposed(1, 2)
+    }
+
+    /// [B, H, N, d] → [B, N, H·d].
+    private func merge(_ x: Tensor) -> Tensor { x.transposed(1, 2).flattened(from: 2, to: 3) }
+}
+
+extension MultiHeadAttention {
+    /// The catalogue entry.
+    public static let entry = ModuleEntry(
+        "multi-head-attention", "attention in several heads, to another sequence",
+        forms: [
+            PublishedForm(
+                WeightLayout<MultiHeadAttention>.native,
+                keys: [
+                    .init("width", "C"), .init("contextWidth", "Cm, or null for C", default: .null),
+                    .init("heads", "H"), .init("headWidth", "d, or null for C / H", default: .null),
+                    .init("bias", "whether the projections have biases", default: .bool(true)),
+                ],
+                inputs: [.init("x", "[B, N, C]"), .init("context", "[B, M, Cm]")],
+                outputs: [.init("y", "[B, N, C]")],
+                sampleConfiguration: ["width": .int(6), "contextWidth": .int(4), "heads": .int(2), "headWidth": .int(4)],
+                sampleInputs: { ["x": $0.uniform([2, 3, 6]), "context": $0.uniform([2, 5, 4])] },
+                make: { configuration in
+                    let (width, heads) = (try configuration.int("width"), try configuration.int("heads"))
+                    let headWidth = try configuration.optionalInt("headWidth")
+                    guard headWidth != nil || width % heads == 0 else {
+                        throw ModuleInputError(
+                            "multi-head-attention: width \(width) does not divide by \(heads) heads; give \"headWidth\"")
+                    }
+                    return MultiHeadAttention(
+                        width, contextWidth: try configuration.optionalInt("contextWidth"), heads: heads,
+                        headWidth: headWidth, bias: try configuration.bool("bias"), key: RandomKey(seed: 0))
+                },
+                run: { attention, inputs in
+                    let x = try inputs.tensor("x", "[B, N, C]", rank: 3, lastAxis: attention.query.weight.shape[1])
+                    let context = try inputs.tensor(
+                        "context", "[B, M, Cm]", rank: 3, lastAxis: attention.key.weight.shape[1])
+                    guard x.shape[0] == context.shape[0] else {
+                        throw ModuleInputError("inputs x \(x.shape) and context \(context.shape) differ in their batch")
+                    }
+                    return ["y": attention(x, context: context)]
+                })
+        ])
+}

@@ -1,0 +1,85 @@
+import FoveaTensor
+
+/// Cuts pictures into square patches, projects each to a token and adds a learned position.
+/// (Dosovitskiy et al., "An image is worth 16×16 words", 2021, §3.1.)
+public struct PatchEmbedding: Module {
+    public var projection: Linear
+    /// [N, D], one row for each patch in raster order.
+    public var positions: Tensor
+    /// Pixels along a patch's side.
+    public let patchSize: Int
+
+    /// - Parameters:
+    ///   - imageSize: height and width in pixels, multiples of the patch size.
+    public init(imageSize: (height: Int, width: Int), patchSize: Int, channels: Int, width: Int, key: RandomKey) {
+        guard patchSize > 0, imageSize.height % patchSize == 0, imageSize.width % patchSize == 0 else {
+            trap("PatchEmbedding", "patches of \(patchSize) pixels do not tile a picture of \(imageSize) pixels")
+        }
+        self.patchSize = patchSize
+        projection = Linear(channels * patchSize * patchSize, width, key: key.folding("projection"))
+        let patches = imageSize.height / patchSize * (imageSize.width / patchSize)
+        positions = .normal([patches, width], deviation: 0.02, key: key.folding("positions"))
+    }
+
+    public mutating func visit(_ visitor: inout ModuleVisitor) {
+        visitor.module("projection", &projection)
+        visitor.parameter("positions", &positions)
+    }
+
+    /// Pictures [B, channels, height, width] → tokens [B, N, D] in raster order.
+    public func callAsFunction(_ pictures: Tensor) -> Tensor {
+        let s = pictures.shape
+        guard s.count == 4, s[2] % patchSize == 0, s[3] % patchSize == 0,
+            s[2] / patchSize * (s[3] / patchSize) == positions.shape[0]
+        else {
+            trap("PatchEmbedding", "pictures [B, channels, height, width] of \(positions.shape[0]) patches are needed", pictures)
+        }
+        let (rows, columns) = (s[2] / patchSize, s[3] / patchSize)
+        // A patch's pixels in the order channel, row, column: the order of a convolution's weight.
+        let patches = pictures.reshaped(to: [s[0], s[1], rows, patchSize, columns, patchSize])
+            .permuted(to: [0, 2, 4, 1, 3, 5]).reshaped(to: [s[0], rows * columns, s[1] * patchSize * patchSize])
+        return projection(patches) + positions
+    }
+}
+
+extension PatchEmbedding {
+    /// The catalogue entry.
+    public static let entry = ModuleEntry(
+        "patch-embedding", "pictures to tokens with learned positions",
+        forms: [
+            PublishedForm(
+                WeightLayout<PatchEmbedding>.native,
+                keys: [
+                    .init("height", "pixels down"), .init("width", "pixels across"),
+                    .init("patchSize", "pixels along a patch's side"), .init("channels", "channels", default: .int(3)),
+                    .init("tokenWidth", "D"),
+                ],
+                inputs: [.init("x", "[B, channels, height, width]")], outputs: [.init("tokens", "[B, N, D]")],
+                sampleConfiguration: [
+                    "height": .int(4), "width": .int(6), "patchSize": .int(2), "channels": .int(2), "tokenWidth": .int(3),
+                ],
+                sampleInputs: { ["x": $0.uniform([2, 2, 4, 6])] },
+                make: { configuration in
+                    let patch = try configuration.int("patchSize")
+                    let (height, width) = (try configuration.int("height"), try configuration.int("width"))
+                    guard height % patch == 0, width % patch == 0 else {
+                        throw ModuleInputError(
+                            "patch-embedding: patches of \(patch) pixels do not tile \(height) × \(width) pixels")
+                    }
+                    return PatchEmbedding(
+                        imageSize: (height, width), patchSize: patch, channels: try configuration.int("channels"),
+                        width: try configuration.int("tokenWidth"), key: RandomKey(seed: 0))
+                },
+                run: { embedding, inputs in
+                    let x = try inputs.tensor("x", "[B, channels, height, width]", rank: 4)
+                    let (s, p) = (x.shape, embedding.patchSize)
+                    guard s[2] % p == 0, s[3] % p == 0, s[2] / p * (s[3] / p) == embedding.positions.shape[0],
+                        s[1] * p * p == embedding.projection.weight.shape[1]
+                    else {
+                        throw ModuleInputError(
+                            "input x is \(s); expected are pictures of \(embedding.positions.shape[0]) patches of \(p) × \(p) pixels")
+                    }
+                    return ["tokens": embedding(x)]
+                })
+        ])
+}

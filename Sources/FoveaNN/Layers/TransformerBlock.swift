@@ -1,0 +1,63 @@
+import FoveaTensor
+
+/// One layer of a pre-norm transformer encoder: x += attention(norm x), x += mlp(norm x).
+public struct TransformerBlock: Module {
+    public var attentionNorm: LayerNorm
+    public var attention: MultiHeadAttention
+    public var mlpNorm: LayerNorm
+    public var mlp: MLP
+    public var dropout: Dropout
+
+    /// - Parameters:
+    ///   - hidden: the width inside the MLP; four times the width unless given.
+    ///   - dropout: the rate after attention and MLP, in training.
+    public init(_ width: Int, heads: Int, hidden: Int? = nil, dropout: Double = 0, key: RandomKey) {
+        attentionNorm = LayerNorm(width)
+        attention = MultiHeadAttention(width, heads: heads, key: key.folding("attention"))
+        mlpNorm = LayerNorm(width)
+        mlp = MLP(width, hidden: hidden ?? 4 * width, key: key.folding("mlp"))
+        self.dropout = Dropout(dropout)
+    }
+
+    public mutating func visit(_ visitor: inout ModuleVisitor) {
+        visitor.module("attentionNorm", &attentionNorm)
+        visitor.module("attention", &attention)
+        visitor.module("mlpNorm", &mlpNorm)
+        visitor.module("mlp", &mlp)
+        visitor.module("dropout", &dropout)
+    }
+
+    /// x [B, N, C] → [B, N, C].
+    public func callAsFunction(_ x: Tensor) -> Tensor {
+        let x = x + dropout(attention(attentionNorm(x)))
+        return x + dropout(mlp(mlpNorm(x)))
+    }
+}
+
+extension TransformerBlock {
+    /// The catalogue entry.
+    public static let entry = ModuleEntry(
+        "transformer-block", "one pre-norm layer of an encoder",
+        forms: [
+            PublishedForm(
+                WeightLayout<TransformerBlock>.native,
+                keys: [.init("width", "C"), .init("heads", "H"), .init("hidden", "the width inside the MLP")],
+                inputs: [.init("x", "[B, N, C]")], outputs: [.init("y", "[B, N, C]")],
+                sampleConfiguration: ["width": .int(6), "heads": .int(2), "hidden": .int(8)],
+                sampleInputs: { ["x": $0.uniform([2, 3, 6])] },
+                make: { configuration in
+                    let (width, heads) = (try configuration.int("width"), try configuration.int("heads"))
+                    guard width % heads == 0 else {
+                        throw ModuleInputError("transformer-block: width \(width) does not divide by \(heads) heads")
+                    }
+                    return TransformerBlock(
+                        width, heads: heads, hidden: try configuration.int("hidden"), key: RandomKey(seed: 0))
+                },
+                run: { block, inputs in
+                    [
+                        "y": block(
+                            try inputs.tensor("x", "[B, N, C]", rank: 3, lastAxis: block.attentionNorm.weight.shape[0]))
+                    ]
+                })
+        ])
+}

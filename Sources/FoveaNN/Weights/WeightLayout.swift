@@ -1,0 +1,122 @@
+import FoveaTensor
+import OrderedCollections
+
+/// The names that published code gives to the weights of a module, as a value that maps both ways.
+///
+/// A layout is a list of rules from paths of ours to names of theirs. `*` stands for one component, the same on both
+/// sides: `layers.*.attention.query.weight` ↔ `layers.*.0.to_q.weight`. A fused rule joins several of our matrices,
+/// one below the other, into one of theirs.
+///
+/// ```swift
+/// extension WeightLayout where Model == PerceiverResampler {
+///     static var openFlamingo: Self { … }
+/// }
+/// try resampler.save(to: "resampler.safetensors", layout: .openFlamingo)
+/// ```
+public struct WeightLayout<Model: Module>: Sendable {
+    /// Our paths that make up one published tensor.
+    public struct Rule: Sendable {
+        let native: [String]
+        let published: String
+
+        /// One of ours under one of their names.
+        public static func rename(_ native: String, _ published: String) -> Rule {
+            Rule(native: [native], published: published)
+        }
+
+        /// Several of ours, one below the other along their first axis, under one of their names.
+        public static func fuse(_ native: [String], into published: String) -> Rule {
+            Rule(native: native, published: published)
+        }
+    }
+
+    /// The name on the command line.
+    public let name: String
+    private let rules: [Rule]
+
+    /// A layout by its rules. Parameters that no rule names keep their paths.
+    public init(_ name: String, _ rules: [Rule]) {
+        self.name = name
+        self.rules = rules
+    }
+
+    /// Our own paths.
+    public static var native: WeightLayout { WeightLayout("native", []) }
+
+    /// One published tensor and the parameters that it is made of, in order.
+    struct Binding {
+        let published: String
+        var native: [(path: String, tensor: Tensor)]
+
+        /// The shape of the published tensor.
+        var shape: [Int] {
+            guard native.count > 1 else { return native[0].tensor.shape }
+            var shape = native[0].tensor.shape
+            shape[0] = native.reduce(0) { $0 + $1.tensor.shape[0] }
+            return shape
+        }
+    }
+
+    /// The published tensors that these parameters make up, in the order of the parameters.
+    func bindings(_ parameters: OrderedDictionary<String, Tensor>) -> [Binding] {
+        var bindings: OrderedDictionary<String, Binding> = [:]
+        for (path, tensor) in parameters {
+            let components = path.split(separator: ".", omittingEmptySubsequences: false)
+            var published = path
+            for rule in rules {
+                guard let captured = rule.native.lazy.compactMap({ capture($0, components) }).first else { continue }
+                published = fill(rule.published, captured)
+                break
+            }
+            bindings[published, default: Binding(published: published, native: [])].native.append((path, tensor))
+        }
+        // A fused tensor's parts stand in the rule's order, whatever the order of the visit.
+        return bindings.values.map { binding in
+            guard binding.native.count > 1 else { return binding }
+            var ordered = binding
+            ordered.native.sort { position($0.path) < position($1.path) }
+            return ordered
+        }
+    }
+
+    private func position(_ path: String) -> Int {
+        let components = path.split(separator: ".", omittingEmptySubsequences: false)
+        for rule in rules {
+            if let position = rule.native.firstIndex(where: { capture($0, components) != nil }) { return position }
+        }
+        return 0
+    }
+
+    /// The parameters, or tensors of the same shapes such as gradients, under their published names.
+    public func published(_ parameters: OrderedDictionary<String, Tensor>) -> OrderedDictionary<String, Tensor> {
+        var tensors: OrderedDictionary<String, Tensor> = [:]
+        for binding in bindings(parameters) {
+            tensors[binding.published] =
+                binding.native.count == 1
+                ? binding.native[0].tensor
+                : withoutGradient { concatenated(binding.native.map(\.tensor), axis: 0) }
+        }
+        return tensors
+    }
+}
+
+/// What the pattern's stars stand for, or nil where it does not match.
+private func capture(_ pattern: String, _ components: [Substring]) -> [Substring]? {
+    let pattern = pattern.split(separator: ".", omittingEmptySubsequences: false)
+    guard pattern.count == components.count else { return nil }
+    var captured: [Substring] = []
+    for (expected, component) in zip(pattern, components) {
+        if expected == "*" {
+            captured.append(component)
+        } else if expected != component {
+            return nil
+        }
+    }
+    return captured
+}
+
+private func fill(_ pattern: String, _ captured: [Substring]) -> String {
+    var rest = captured[...]
+    return pattern.split(separator: ".", omittingEmptySubsequences: false)
+        .map { $0 == "*" ? rest.removeFirst() : $0 }.joined(separator: ".")
+}

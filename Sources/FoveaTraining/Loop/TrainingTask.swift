@@ -1,0 +1,85 @@
+import FoveaNN
+import FoveaTensor
+
+/// What is trained, on what, and how it is judged.
+public protocol TrainingTask: Sendable {
+    associatedtype Model: Module
+    associatedtype Batch: Sendable
+
+    /// Samples in the batch of one step.
+    var batchSize: Int { get }
+
+    /// Part `part` of `parts` of the batch of a step; a function of its arguments alone.
+    func batch(at step: Int, part: Int, of parts: Int) -> Batch
+
+    /// The mean loss of a part, and how many of its samples were right.
+    func loss(_ model: Model, _ batch: Batch) -> (loss: Tensor, right: Int, samples: Int)
+
+    /// How the model does on the validation samples; nil when none are held out.
+    func validate(_ model: Model) -> Evaluation?
+}
+
+/// Pictures with one right class each.
+public struct ImageClassification<Model: ImageClassifier, Images: Dataset>: TrainingTask
+where Images.Batch == LabelledImages {
+    private let training: Images
+    private let validation: Images?
+    private let order: BatchOrder
+    private let labelSmoothing: Double
+
+    /// - Parameters:
+    ///   - validation: samples to choose settings by; nil when they are trained on.
+    ///   - key: of the order of the samples and of their augmentation.
+    public init(
+        training: Images, validation: Images?, batchSize: Int, labelSmoothing: Double = 0, key: RandomKey
+    ) {
+        self.training = training
+        self.validation = validation
+        self.labelSmoothing = labelSmoothing
+        order = BatchOrder(count: training.count, batchSize: batchSize, key: key)
+    }
+
+    public var batchSize: Int { order.batchSize }
+
+    public func batch(at step: Int, part: Int, of parts: Int) -> LabelledImages {
+        let indices = order.indices(at: step)
+        let (first, last) = (indices.count * part / parts, indices.count * (part + 1) / parts)
+        return training.batch(
+            of: Array(indices[first..<last]), augmentation: order.augmentation(at: step).folding(UInt64(part)))
+    }
+
+    public func loss(_ model: Model, _ batch: LabelledImages) -> (loss: Tensor, right: Int, samples: Int) {
+        let logits = model(batch.images)
+        let right = withoutGradient {
+            zip(logits.argmax(axis: -1).scalars(as: Int64.self), batch.labels.scalars(as: Int64.self))
+                .count { $0 == $1 }
+        }
+        return (
+            crossEntropy(logits, batch.labels, labelSmoothing: labelSmoothing), right, batch.labels.count
+        )
+    }
+
+    public func validate(_ model: Model) -> Evaluation? {
+        validation.map { evaluate(model, on: $0) }
+    }
+}
+
+/// How a classifier does on all samples of a dataset, without augmentation.
+public func evaluate<Model: ImageClassifier, Images: Dataset>(
+    _ model: Model, on images: Images, batchSize: Int = 256
+) -> Evaluation where Images.Batch == LabelledImages {
+    withoutGradient {
+        var loss = 0.0
+        var confusion: ConfusionMatrix?
+        for batch in images.batches(of: batchSize) {
+            let logits = model(batch.images)
+            loss += crossEntropy(logits, batch.labels).item() * Double(batch.labels.count)
+            if confusion == nil { confusion = ConfusionMatrix(classes: logits.shape[1]) }
+            confusion?.add(logits, batch.labels)
+        }
+        let counted = confusion ?? ConfusionMatrix(classes: 0)
+        return Evaluation(
+            loss: counted.total == 0 ? 0 : loss / Double(counted.total), accuracy: counted.accuracy,
+            samples: counted.total, confusion: counted)
+    }
+}
