@@ -66,6 +66,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
             ]),
+
+        .testTarget(name: "FoveaIOTests", dependencies: ["FoveaIO"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -13,13 +13,15 @@ import Darwin
 /// The bytes go to a temporary name in the same folder, are flushed to the disk, and take the file's name in one
 /// step; then the folder is flushed too. Until that step the old file, if there is one, stays as it is, and who has it
 /// open or mapped keeps the old bytes. Its permissions are kept. A symbolic link is followed: what it points to is
-/// replaced, the link stays. A program killed in between leaves a hidden file `.name.tmp-<process>-<number>` behind.
+/// replaced, the link stays. A file without write permission is not replaced. A program killed in between leaves a
+/// hidden file `.name.tmp-<process>-<number>` behind.
 ///
 /// - Parameters:
 ///   - path: the file to create or replace; its folder must exist.
 ///   - body: writes the content into the sink.
 /// - Throws: `FileError` when the folder is missing or may not be written to, the disk is full, or `path` is
-///   something else than a regular file; and whatever `body` throws. The temporary file is removed then.
+///   something else than a regular file; and whatever `body` throws. The temporary file is removed then. Only when
+///   the disk fails at the very last step, the flush of the folder, is the new file in place all the same.
 public func writeAtomically(
     to path: String, _ body: (inout FileSink) throws(FileError) -> Void
 ) throws(FileError) {
@@ -30,6 +32,8 @@ public func writeAtomically(
         throw FileError(
             path: path, problem: "is \(kind(ofMode: status.st_mode)); expected a regular file or a new name")
     }
+    // Renaming over a file asks the folder alone. Who took a file's write permission away wants to keep it.
+    if exists, access(target, W_OK) != 0 { throw .system(path, "may not be replaced", code: errno) }
     let (folder, name) = split(target)
     guard !name.isEmpty, name != ".", name != ".." else {
         throw FileError(path: path, problem: "names no file; expected a path that ends in a file name")

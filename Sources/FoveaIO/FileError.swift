@@ -31,7 +31,7 @@ public struct FileError: Error, Sendable, Equatable, CustomStringConvertible, Lo
             case ENOSPC, EDQUOT: "; free some space and try again"
             case EROFS: "; choose a folder that can be written to"
             case ENOTDIR: "; a part of the path is a file where a folder was expected"
-            case EFBIG: "; the limit on the size of files (ulimit -f) is too small"
+            case EFBIG: "; raise the limit on the size of files (ulimit -f)"
             case EMFILE, ENFILE: "; close files or raise the limit (ulimit -n)"
             default: ""
             }

@@ -13,9 +13,11 @@ import Darwin
 func checkMemory(_ byteCount: Int, _ path: String) throws(FileError) {
     // What is small will be given, and asking has its price.
     guard byteCount > 1 << 24 else { return }
-    guard let probe = malloc(byteCount) else {
+    // Not malloc: an optimiser may remove it together with its free, and take it to have succeeded.
+    let probe = mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0)
+    guard let probe, probe != MAP_FAILED else {
         throw FileError(
             path: path, problem: "needs \(byteCount) bytes of memory, which the system does not give; free some memory")
     }
-    free(probe)
+    munmap(probe, byteCount)
 }

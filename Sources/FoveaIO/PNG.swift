@@ -36,6 +36,7 @@ public func readPNG(_ path: String) throws(FileError) -> Tensor {
     image.state.pointee.format = layout.rawValue
     // Without this, libpng takes 16-bit samples for linear light.
     image.state.pointee.flags |= PNGImage.flag16BitIsSRGB
+    try checkMemory(height * width * layout.channels, path)
     let pixels = Tensor(uninitialized: [height, width, layout.channels], .uint8)
     let finished = pixels.write { png_image_finish_read(image.state, nil, $0, 0, nil) }
     guard finished != 0 else {

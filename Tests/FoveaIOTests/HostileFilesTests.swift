@@ -1,0 +1,108 @@
+import Foundation
+import FoveaIO
+import FoveaTensor
+import Testing
+
+/// Damaged files by the thousand: whatever they hold, reading either works or throws `FileError`.
+@Suite struct HostileFilesTests {
+    let scratch: ScratchFolder
+    init() throws { scratch = try ScratchFolder() }
+
+    /// Reads `count` damaged copies of a file, and returns how many were refused.
+    private func refusals(
+        of original: [UInt8], _ count: Int, seed: UInt64, repair: (inout [UInt8]) -> Void = { _ in },
+        read: (String) throws -> Void
+    ) throws -> Int {
+        var generator = SeededGenerator(seed: seed)
+        var refused = 0
+        for number in 0..<count {
+            var bytes = mutated(original, &generator)
+            repair(&bytes)
+            let path = try scratch.place(bytes, as: "damaged \(number)")
+            defer { unlink(path) }
+            do {
+                try read(path)
+            } catch let error as FileError {
+                refused += 1
+                #expect(error.path == path)
+                #expect(isOneLine(error.description))
+            } catch {
+                Issue.record("damage \(number) of seed \(seed) threw \(error)")
+            }
+        }
+        return refused
+    }
+
+    @Test func safetensors() throws {
+        try writeSafetensors(
+            [
+                "weight": Tensor((0..<12).map(Float.init), shape: [3, 4]), "scale": Tensor([2] as [Double], shape: []),
+                "mask": Tensor([true, false, true]), "none": Tensor.zeros([0, 7]), "half": .ones([2], dtype: .float16),
+                "größe \"1\"\n": Tensor([1, 2, 3] as [UInt8]),
+            ], metadata: ["format": "pt", "note": "a\tb"], to: scratch.file("f"))
+        let refused = try refusals(of: scratch.bytes(of: "f"), 6_000, seed: 1) { path in
+            let file = try SafetensorsFile(reading: path)
+            for (name, tensor) in try file.tensors() {
+                #expect(tensor.bytes().count == file.entries[name]?.byteCount)
+                _ = tensor.description
+            }
+        }
+        // Nearly every damage that is not to the elements themselves must be noticed.
+        #expect(refused > 4_000)
+    }
+
+    @Test func idx() throws {
+        try writeIDX(Tensor((0..<60).map(Float.init), shape: [3, 4, 5]), to: scratch.file("f"))
+        let refused = try refusals(of: scratch.bytes(of: "f"), 3_000, seed: 2) { path in
+            _ = try idxHeader(path)
+            _ = try readIDX(path).bytes()
+        }
+        #expect(refused > 1_000)
+    }
+
+    @Test func damagedGzip() throws {
+        let whole = gzipped(IDXTests.idx(8, [10, 30], (0..<300).map { UInt8(truncatingIfNeeded: $0) }))
+        let refused = try refusals(of: whole, 3_000, seed: 3) { path in _ = try readIDX(path).bytes() }
+        #expect(refused > 2_500)
+    }
+
+    @Test func gzipOfDamagedIDX() throws {
+        let whole = IDXTests.idx(0x0B, [10, 3], (0..<60).map { UInt8($0) })
+        let refused = try refusals(
+            of: whole, 2_000, seed: 4, repair: { $0 = gzipped($0) }, read: { _ = try readIDX($0).bytes() })
+        #expect(refused > 500)
+    }
+
+    @Test(arguments: [[13, 9, 1], [13, 9, 3], [13, 9, 4]], [false, true])
+    func png(shape: [Int], repaired: Bool) throws {
+        try writePNG(PNGTests.picture(shape), to: scratch.file("f"))
+        // With its checksums put right, a damage gets past the first test and into the decoder.
+        let refused = try refusals(
+            of: scratch.bytes(of: "f"), 1_500, seed: 6, repair: { if repaired { correctChecksums(&$0) } },
+            read: { _ = try readPNG($0).bytes() })
+        #expect(refused > 700)
+    }
+
+    @Test func noiseIsNoFileOfAnyKind() throws {
+        var generator = SeededGenerator(seed: 7)
+        for length in 0..<200 {
+            let path = try scratch.place((0..<length).map { _ in .random(in: 0...255, using: &generator) }, as: "noise")
+            #expect(throws: FileError.self) { _ = try SafetensorsFile(reading: path) }
+            #expect(throws: FileError.self) { _ = try readIDX(path) }
+            #expect(throws: FileError.self) { _ = try readPNG(path) }
+        }
+    }
+}
+
+/// Gives every chunk of a PNG file the checksum of its content.
+private func correctChecksums(_ bytes: inout [UInt8]) {
+    var place = 8
+    while place + 12 <= bytes.count {
+        let length = bytes[place..<(place + 4)].reduce(0) { $0 << 8 | Int($1) }
+        guard length <= bytes.count - place - 12 else { return }
+        let end = place + 8 + length
+        let sum = checksum(bytes[(place + 4)..<end])
+        for index in 0..<4 { bytes[end + index] = UInt8(truncatingIfNeeded: sum >> (24 - 8 * UInt32(index))) }
+        place = end + 4
+    }
+}
