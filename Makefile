@@ -116,21 +116,19 @@ demo: setup
 	@echo
 	@echo 'Report            $(RUN)/report.json'
 	@echo 'Curve             $(RUN)/curve.svg'
-	@echo 'Checkpoint        $(RUN)/checkpoint'
+	@echo 'Checkpoint        $(RUN)/checkpoints/'
 	@echo 'Exported weights  $(RUN)/resampler.safetensors'
 	@echo
-	@echo 'Next, look inside the exported weights:'
-	@echo '    $(FOVEA) inspect $(RUN)/resampler.safetensors'
-	@echo 'or train with another seed and compare the reports:'
-	@echo '    $(FOVEA) train $(RECIPE) --set training.seed=1 --output $(RUN)-seed1'
+	@echo 'Next, halve the tokens and see what it costs:'
+	@echo '    $(FOVEA) train $(RECIPE) --set model.latents=2 --output $(RUN)-2'
 
 # --- Building and checking ------------------------------------------------------------------------------------------
 
-build:
+build: setup
 	$(SWIFT) build -c release --product fovea
 
 # In debug: the checks of the language are on, and the C kernels are optimised all the same.
-test:
+test: setup
 	$(SWIFT) test
 
 lint:
@@ -139,7 +137,7 @@ lint:
 format:
 	$(SWIFT) format format --in-place --recursive --configuration .swift-format $(SWIFT_FILES)
 
-bench:
+bench: setup
 	$(SWIFT) build -c release --product fovea
 	$(FOVEA) bench
 

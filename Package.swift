@@ -12,7 +12,6 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
-        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ] + documentationPlugin,
     targets: [
@@ -48,7 +47,7 @@ let package = Package(
         .target(name: "FoveaCompression", dependencies: ["FoveaNN"]),
         .target(
             name: "FoveaTraining",
-            dependencies: ["FoveaNN", .product(name: "Logging", package: "swift-log")]),
+            dependencies: ["FoveaNN", .product(name: "OrderedCollections", package: "swift-collections")]),
 
         // Floor 6: whole models, and datasets.
         .target(name: "FoveaModels", dependencies: ["FoveaCompression"]),
@@ -63,7 +62,6 @@ let package = Package(
             dependencies: [
                 "Fovea",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-                .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
             ]),
 

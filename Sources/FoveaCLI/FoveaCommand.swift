@@ -11,7 +11,7 @@ struct FoveaCommand: ParsableCommand {
         version: foveaVersion,
         subcommands: [
             TrainCommand.self, EvaluateCommand.self, ExportCommand.self, ApplyCommand.self, ModulesCommand.self,
-            InspectCommand.self, GradcheckCommand.self, DataCommand.self,
+            InspectCommand.self, GradcheckCommand.self, BenchCommand.self, DataCommand.self,
         ])
 
     /// Like the parser's own `main`, but a failure is one line on standard error and exits with 1. Mistakes in the

@@ -9,9 +9,11 @@ package enum Kernels {
     static let grain = 32_768
     static let heavyGrain = 8_192
 
-    /// The instruction set in use: `base`, `v3` or `v4`. `FOVEA_ISA` lowers it.
-    package static var instructionSet: String { String(cString: table.pointee.name) }
 }
+
+/// The instruction set that the loops use: `base`, `v3` or `v4`. The widest that the machine has, unless the environment
+/// variable `FOVEA_ISA` names a lower one.
+public var instructionSet: String { String(cString: Kernels.table.pointee.name) }
 
 extension DType {
     /// The index of this type in the kernel tables. Traps for types that do not compute.

@@ -147,7 +147,7 @@ public struct Tensor: Sendable {
 extension Tensor: CustomStringConvertible {
     /// The type, the shape and the values of a small tensor.
     public var description: String {
-        guard count <= 64 else { return "Tensor(\(dtype) \(shape))" }
+        guard count > 0, count <= 64 else { return "Tensor(\(dtype) \(shape))" }
         let values = cast(to: .float64).scalars(as: Double.self)
         func text(_ axis: Int, _ start: Int, _ step: Int) -> String {
             guard axis < rank else { return dtype.isFloatingPoint ? "\(values[start])" : "\(Int(values[start]))" }

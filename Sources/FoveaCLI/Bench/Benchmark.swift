@@ -1,0 +1,126 @@
+import Fovea
+
+/// Some work to time.
+struct Benchmark: Sendable {
+    let name: String
+    /// Multiply-adds of the matrix products in one run; 0 where products are not what counts.
+    let multiplyAdds: Double
+    /// Makes the data and returns the work.
+    let prepare: @Sendable () -> () -> Void
+
+    /// Every benchmark, in the order of the table.
+    static let all: [Benchmark] = [
+        matmul(2048),
+        resamplerStep("toy", width: 64, depth: 2, heads: 4, headWidth: 16, latents: 8, batch: 32, tokens: 64),
+        resamplerStep("mid", width: 256, depth: 4, heads: 8, headWidth: 32, latents: 32, batch: 8, tokens: 196),
+        resamplerStep("flamingo", width: 1024, depth: 6, heads: 8, headWidth: 64, latents: 64, batch: 2, tokens: 256),
+        resamplerForward(
+            "flamingo", width: 1024, depth: 6, heads: 8, headWidth: 64, latents: 64, batch: 4, tokens: 576),
+        attention, softmax, layerNorm, gelu, adamw, overhead,
+    ]
+
+    private static func matmul(_ size: Int) -> Benchmark {
+        Benchmark(name: "matmul.\(size)", multiplyAdds: Double(size * size * size)) {
+            let (a, b) = (random([size, size], 1), random([size, size], 2))
+            return { _ = Fovea.matmul(a, b) }
+        }
+    }
+
+    /// Multiply-adds of a resampler's forward for one sample.
+    private static func resamplerWork(
+        _ width: Int, _ depth: Int, _ inner: Int, _ latents: Int, _ tokens: Int
+    ) -> Double {
+        let keys = tokens + latents
+        let projections = 2 * latents * width * inner + 2 * keys * width * inner
+        return Double(depth * (projections + 2 * latents * keys * inner + 8 * latents * width * width))
+    }
+
+    private static func resamplerStep(
+        _ size: String, width: Int, depth: Int, heads: Int, headWidth: Int, latents: Int, batch: Int, tokens: Int
+    ) -> Benchmark {
+        let forward = Double(batch) * resamplerWork(width, depth, heads * headWidth, latents, tokens)
+        return Benchmark(name: "resampler-step.\(size)", multiplyAdds: 3 * forward) {
+            var model = PerceiverResampler(
+                .init(width: width, depth: depth, heads: heads, headWidth: headWidth, latents: latents),
+                key: RandomKey(seed: 0))
+            var optimizer = AdamW(learningRate: .constant(1e-4), weightDecay: 0.01)
+            let (x, target) = (random([batch, 1, 1, tokens, width], 1), random([batch, 1, latents, width], 2))
+            return {
+                let (_, gradients) = valueAndGradient(of: model) { ($0(x) - target).square().mean() }
+                optimizer.update(&model, along: gradients)
+            }
+        }
+    }
+
+    private static func resamplerForward(
+        _ size: String, width: Int, depth: Int, heads: Int, headWidth: Int, latents: Int, batch: Int, tokens: Int
+    ) -> Benchmark {
+        let work = Double(batch) * resamplerWork(width, depth, heads * headWidth, latents, tokens)
+        return Benchmark(name: "resampler-forward.\(size)", multiplyAdds: work) {
+            let model = PerceiverResampler(
+                .init(width: width, depth: depth, heads: heads, headWidth: headWidth, latents: latents),
+                key: RandomKey(seed: 0))
+            let x = random([batch, 1, 1, tokens, width], 1)
+            return { _ = model(x) }
+        }
+    }
+
+    private static let attention = Benchmark(name: "attention", multiplyAdds: 7 * 4 * 8 * 1024 * 1024 * 64) {
+        let shape = [4, 8, 1024, 64]
+        let arguments = [random(shape, 1), random(shape, 2), random(shape, 3)]
+        let cotangent = random(shape, 4)
+        return {
+            _ = valueAndGradient(
+                of: { (Fovea.attention(query: $0[0], keys: $0[1], values: $0[2]) * cotangent).sum() }, at: arguments)
+        }
+    }
+
+    private static let softmax = rows("softmax") { $0[0].softmax(axis: -1) }
+    private static let layerNorm = rows("layernorm", vectors: 2) { Fovea.layerNorm($0[0], weight: $0[1], bias: $0[2]) }
+    private static let gelu = rows("gelu") { $0[0].gelu() }
+
+    /// An op on [4096, 1024], forward and backward.
+    private static func rows(
+        _ name: String, vectors: Int = 0, _ op: @escaping @Sendable ([Tensor]) -> Tensor
+    ) -> Benchmark {
+        Benchmark(name: name, multiplyAdds: 0) {
+            let arguments = [random([4096, 1024], 1)] + (0..<vectors).map { random([1024], UInt64($0) + 2) }
+            let cotangent = random([4096, 1024], 9)
+            return { _ = valueAndGradient(of: { (op($0) * cotangent).sum() }, at: arguments) }
+        }
+    }
+
+    private static let adamw = Benchmark(name: "adamw", multiplyAdds: 0) {
+        var weights = Weights()
+        var optimizer = AdamW(learningRate: .constant(1e-4), weightDecay: 0.01)
+        let gradients = Gradients(weights.parameters.mapValues { random($0.shape, 5) })
+        return { optimizer.update(&weights, along: gradients) }
+    }
+
+    /// 32 matrices of 2²⁰ elements.
+    private struct Weights: Module {
+        var tensors = (0..<32).map { Matrix(value: random([1024, 1024], UInt64($0))) }
+
+        struct Matrix: Module {
+            var value: Tensor
+            mutating func visit(_ visitor: inout ModuleVisitor) { visitor.parameter("value", &value) }
+        }
+        mutating func visit(_ visitor: inout ModuleVisitor) { visitor.modules("tensors", &tensors) }
+    }
+
+    private static let overhead = Benchmark(name: "overhead", multiplyAdds: 0) {
+        let x = random([8], 1)
+        return {
+            _ = gradient(
+                of: { x in
+                    var y = x
+                    for _ in 0..<1000 { y = y * 1.0001 }
+                    return y.sum()
+                }, at: x)
+        }
+    }
+
+    private static func random(_ shape: [Int], _ seed: UInt64) -> Tensor {
+        .normal(shape, key: RandomKey(seed: seed))
+    }
+}
