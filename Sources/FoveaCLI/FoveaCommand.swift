@@ -14,14 +14,16 @@ struct FoveaCommand: ParsableCommand {
             InspectCommand.self, GradcheckCommand.self, BenchCommand.self, DataCommand.self,
         ])
 
-    /// Like the parser's own `main`, but a failure is one line on standard error and exits with 1. Mistakes in the
-    /// arguments exit with 64, as the parser has it.
+    /// Like the parser's own `main`, but whatever goes wrong is one line on standard error. A failure exits with 1, a
+    /// mistake in the arguments with 64, as the parser has it.
     static func main() {
         do {
             var command = try parseAsRoot()
             try command.run()
         } catch let error where isFailure(error) {
-            fail(error)
+            fail(String(describing: error), 1)
+        } catch let error where exitCode(for: error) == .validationFailure {
+            fail(message(for: error) + "; --help tells the usage", ExitCode.validationFailure.rawValue)
         } catch {
             exit(withError: error)
         }
@@ -32,10 +34,10 @@ struct FoveaCommand: ParsableCommand {
             || error is NotFiniteError || error is OptimizerStateError || error is CommandError
     }
 
-    private static func fail(_ error: any Error) -> Never {
-        let line = String(describing: error).split(whereSeparator: \.isNewline).joined(separator: " ")
+    private static func fail(_ message: String, _ code: Int32) -> Never {
+        let line = message.split(whereSeparator: \.isNewline).joined(separator: " ")
         FileHandle.standardError.write(Data("fovea: error: \(line)\n".utf8))
-        Foundation.exit(1)
+        Foundation.exit(code)
     }
 }
 

@@ -23,8 +23,8 @@ public struct TrainingCurve: Sendable {
     public var svg: String {
         let lastStep = Double(records.last?.step ?? 1)
         let maxLoss = niceCeiling(records.map(\.loss).max() ?? 1)
-        let lowest = min(records.map(\.accuracy).min() ?? 0, 0.9)
-        let floor = (lowest * 10).rounded(.down) / 10
+        let lowest = records.map(\.accuracy).min() ?? 0
+        let floor = lowest < 0.6 ? 0 : lowest < 0.8 ? 0.6 : 0.8
         var body = panel(0, "loss", 0, maxLoss, lastStep)
         body += line(0, records.map { (Double($0.step), $0.loss) }, 0, maxLoss, lastStep, "#1f6feb", "training")
         body += panel(1, "accuracy", floor, 1, lastStep)
@@ -95,7 +95,7 @@ public struct TrainingCurve: Sendable {
     }
 
     private func niceCeiling(_ value: Double) -> Double {
-        let candidates = [0.1, 0.2, 0.5, 1, 2, 2.5, 3, 4, 5, 8, 10, 20, 50, 100]
+        let candidates = [0.1, 0.2, 0.4, 0.8, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10, 20, 40, 80]
         return candidates.first { $0 >= value } ?? value
     }
 
