@@ -66,6 +66,10 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
             ]),
+
+        // Tests, floor by floor, and what they share.
+        .target(name: "FoveaTestSupport", dependencies: ["FoveaTensor"], path: "Tests/Support"),
+        .testTarget(name: "FoveaTensorTests", dependencies: ["FoveaTensor", "FoveaTestSupport"]),
     ],
     swiftLanguageModes: [.v6]
 )
