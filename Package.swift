@@ -66,6 +66,8 @@ let package = Package(
             ]),
 
         .testTarget(name: "FoveaIOTests", dependencies: ["FoveaIO"]),
+        .target(name: "FoveaTestSupport", dependencies: ["FoveaTensor"], path: "Tests/Support"),
+        .testTarget(name: "FoveaTensorTests", dependencies: ["FoveaTensor", "FoveaTestSupport"]),
     ],
     swiftLanguageModes: [.v6]
 )

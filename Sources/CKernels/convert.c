@@ -49,6 +49,16 @@ static inline uint16_t float_to_bfloat(float x) {
     return (uint16_t)((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
 }
 
+// On the way from float64 to 16 bits: rounding to float32 first, to nearest, would round ties that were none. Cut off
+// instead, with the last bit set where something was lost, which keeps the number off every tie.
+static inline float double_to_odd_float(double x) {
+    const float nearest = (float)x;
+    if ((double)nearest == x || x != x) return nearest;
+    uint32_t bits = float_to_bits(nearest);
+    if (fabs((double)nearest) > fabs(x)) bits -= 1;
+    return bits_to_float(bits | 1u);
+}
+
 static inline int64_t double_to_i64(double x) {
     if (x != x) return 0;
     if (x >= 0x1p63) return INT64_MAX;
@@ -73,12 +83,12 @@ static inline int64_t clamp_i64(int64_t x, int64_t low, int64_t high) { return x
     for (size_t i = 0; i < n; i++) { statement; } \
     return;
 
-#define FROM_FLOATING(read) \
+#define FROM_FLOATING(read, narrow) \
     switch (to) { \
         case CK_F32: LOOP(((float *)y)[i] = (float)read(i)) \
         case CK_F64: LOOP(((double *)y)[i] = (double)read(i)) \
-        case CK_F16: LOOP(((uint16_t *)y)[i] = float_to_half((float)read(i))) \
-        case CK_BF16: LOOP(((uint16_t *)y)[i] = float_to_bfloat((float)read(i))) \
+        case CK_F16: LOOP(((uint16_t *)y)[i] = float_to_half(narrow(read(i)))) \
+        case CK_BF16: LOOP(((uint16_t *)y)[i] = float_to_bfloat(narrow(read(i)))) \
         case CK_I64: LOOP(((int64_t *)y)[i] = double_to_i64((double)read(i))) \
         case CK_I32: LOOP(((int32_t *)y)[i] = (int32_t)clamp_i64(double_to_i64((double)read(i)), INT32_MIN, INT32_MAX)) \
         case CK_U8: LOOP(((uint8_t *)y)[i] = (uint8_t)clamp_i64(double_to_i64((double)read(i)), 0, 255)) \
@@ -101,10 +111,10 @@ static inline int64_t clamp_i64(int64_t x, int64_t low, int64_t high) { return x
 
 void ck_convert(enum ck_type from, const void *x, enum ck_type to, void *y, size_t n) {
     switch (from) {
-        case CK_F32: FROM_FLOATING(READ_F32)
-        case CK_F64: FROM_FLOATING(READ_F64)
-        case CK_F16: FROM_FLOATING(READ_F16)
-        case CK_BF16: FROM_FLOATING(READ_BF16)
+        case CK_F32: FROM_FLOATING(READ_F32, (float))
+        case CK_F64: FROM_FLOATING(READ_F64, double_to_odd_float)
+        case CK_F16: FROM_FLOATING(READ_F16, (float))
+        case CK_BF16: FROM_FLOATING(READ_BF16, (float))
         case CK_I64: FROM_INTEGER(READ_I64)
         case CK_I32: FROM_INTEGER(READ_I32)
         case CK_U8: FROM_INTEGER(READ_U8)

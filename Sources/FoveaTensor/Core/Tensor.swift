@@ -26,7 +26,14 @@ public struct Tensor: Sendable {
 
     /// Uninitialised, row-major.
     package init(uninitialized shape: [Int], _ dtype: DType) {
-        let count = shape.reduce(1, *)
+        var count = 1
+        for length in shape {
+            guard length >= 0 else { trap("Tensor", "a length in the shape \(shape) is negative") }
+            count *= length
+        }
+        guard shape.count <= Tensor.maxRank else {
+            trap("Tensor", "the shape \(shape) has more than \(Tensor.maxRank) axes")
+        }
         self.init(storage: Storage(byteCount: count * dtype.size), shape: shape, dtype: dtype)
     }
 
@@ -37,6 +44,9 @@ public struct Tensor: Sendable {
         self.offset = offset
         self.dtype = dtype
     }
+
+    /// The most axes that the loops in C walk.
+    static let maxRank = 32
 
     /// How many axes there are.
     public var rank: Int { shape.count }

@@ -47,8 +47,12 @@ extension Tensor {
 
     /// One more axis of length 1, in front of the present `axis`; −1 appends it.
     public func unsqueezed(_ axis: Int) -> Tensor {
+        let position = axis < 0 ? rank + 1 + axis : axis
+        guard (0...rank).contains(position) else {
+            trap("unsqueeze", "axis \(axis) is outside the \(rank + 1) axes of the result", self)
+        }
         var target = shape
-        target.insert(1, at: axis < 0 ? rank + 1 + axis : axis)
+        target.insert(1, at: position)
         return reshaped(to: target)
     }
 
@@ -116,7 +120,8 @@ extension Tensor {
     /// Axes of length 1 repeated, and new ones in front, to make `newShape`. A view: nothing is copied.
     public func expanded(to newShape: [Int]) -> Tensor {
         guard newShape != shape else { return self }
-        guard newShape.count >= rank, broadcastShape(shape, newShape) == newShape else {
+        guard newShape.count >= rank, newShape.allSatisfy({ $0 >= 0 }), broadcastShape(shape, newShape) == newShape
+        else {
             trap("expand", "the shape does not broadcast to \(newShape)", self)
         }
         return view(shape: newShape, strides: expandedStrides(to: newShape), offset: offset)

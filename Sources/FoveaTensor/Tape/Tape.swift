@@ -110,7 +110,11 @@ package final class Tape {
                 }
                 outer = open.outer
             }
-        } else if ThreadState.innermostTape == nil, liveIDs.withLock({ $0.contains(x.trace.tape) }) {
+        } else if ThreadState.innermostTape != nil {
+            return nil
+        }
+        // None of this thread's: a tape of another one, or one that is closed.
+        if liveIDs.withLock({ $0.contains(x.trace.tape) }) {
             trap("gradient", "a tensor that another thread is tracing was used on this one", x)
         }
         return nil

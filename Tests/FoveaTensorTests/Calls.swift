@@ -1,0 +1,192 @@
+import FoveaTensor
+import FoveaTestSupport
+import Testing
+
+/// The result of a call and the gradients of its floating-point inputs for one cotangent.
+struct PulledBack {
+    let output: Tensor
+    let gradients: [Tensor]
+}
+
+/// Calls `run` and pulls a cotangent of its output back.
+func pullBack(
+    _ run: ([Tensor]) -> Tensor, _ inputs: [Tensor], cotangent: (Tensor) -> Tensor = { normal(like: $0, seed: 1) }
+) -> PulledBack {
+    let active = inputs.indices.filter { inputs[$0].dtype.isDifferentiable }
+    var output: Tensor?
+    let gradients = valueAndGradient(
+        of: { variables in
+            var arguments = inputs
+            for (variable, position) in zip(variables, active) { arguments[position] = variable }
+            let y = run(arguments)
+            output = y
+            return (y * cotangent(y)).sum()
+        }, at: active.map { inputs[$0] }
+    ).gradients
+    return PulledBack(output: output!, gradients: gradients)
+}
+
+/// Normally distributed numbers of another tensor's shape and type.
+func normal(like tensor: Tensor, seed: UInt64) -> Tensor {
+    .normal(tensor.shape, key: RandomKey(seed: seed).folding("cotangent"), dtype: tensor.dtype)
+}
+
+/// Expects the references' results for all samples of an op, in float64 and float32.
+func expectReferences(_ op: Op) throws {
+    let reference = try #require(Reference.table[op.name], "\(op.name) has no reference")
+    for sample in op.samples() {
+        let place = "\(op.name), “\(sample.label)”"
+        let expected = try #require(
+            reference.compute(sample.label, sample.inputs.map(Grid.init)),
+            "\(op.name)'s reference does not know the sample “\(sample.label)”")
+        let y = sample.run(sample.inputs)
+        #expect(y.dtype == .float64 || !op.isDifferentiable, "\(place): float64 in, \(y.dtype) out")
+        expectClose(
+            y.cast(to: .float64), expected.tensor, tolerance: reference.float64.tolerance,
+            floor: reference.float64.floor, place)
+
+        let singles = sample.inputs.map { $0.dtype == .float64 ? $0.cast(to: .float32) : $0 }
+        let rounded = try #require(reference.compute(sample.label, singles.map(Grid.init)))
+        let single = sample.run(singles)
+        let keepsType = op.isDifferentiable && op.name != "cast"
+        #expect(single.dtype == .float32 || !keepsType, "\(place): float32 in, \(single.dtype) out")
+        expectClose(
+            single.cast(to: .float64), rounded.tensor, tolerance: reference.float32.units * Reference.unit,
+            floor: reference.float32.floor, "\(place) in float32")
+    }
+}
+
+/// Numbers in −1 … 1 without a pattern that an op could hide behind, cheaper than random ones.
+func ripple(like tensor: Tensor) -> Tensor {
+    let numbers = (0..<tensor.count).map { Double($0 &* 7919 % 2017) / 1008 - 1 }
+    return Tensor(numbers, shape: tensor.shape).cast(to: tensor.dtype)
+}
+
+extension Op {
+    /// The sample with this label.
+    func sample(_ label: String) -> OpSample? { samples().first { $0.label == label } }
+}
+
+/// A sample's call on inputs of other shapes.
+struct ShapedCall: Sendable {
+    /// The label of the sample.
+    let label: String
+    /// The shapes of the inputs.
+    let shapes: [[Int]]
+
+    init(_ label: String, _ shapes: [Int]...) {
+        self.label = label
+        self.shapes = shapes
+    }
+
+    /// Inputs of these shapes that the op is defined on, float64 and int64.
+    func inputs(of op: Op, seed: UInt64 = 5) throws -> (inputs: [Tensor], run: @Sendable ([Tensor]) -> Tensor) {
+        let sample = try #require(op.sample(label), "\(op.name) has no sample “\(label)”")
+        try #require(sample.inputs.count == shapes.count, "\(op.name), sample “\(label)”: the number of inputs")
+        let range = ["log", "sqrt"].contains(op.name) ? 0.3...3 : -2...2
+        let inputs = shapes.enumerated().map { position, shape -> Tensor in
+            let key = RandomKey(seed: seed).folding(op.name).folding(UInt64(position))
+            guard sample.inputs[position].dtype == .int64 else {
+                return .uniform(shape, in: range, key: key, dtype: .float64)
+            }
+            let classes = shapes[0].last!
+            return Tensor((0..<shape.reduce(1, *)).map { Int64(key.integer(below: classes, at: $0)) }, shape: shape)
+        }
+        return (inputs, sample.run)
+    }
+
+    /// Expects the float64 result of the reference.
+    func expectReference(_ op: Op, sourceLocation: SourceLocation = #_sourceLocation) throws {
+        let (inputs, run) = try inputs(of: op)
+        let reference = try #require(Reference.table[op.name], "\(op.name) has no reference")
+        let expected = try #require(
+            reference.compute(label, inputs.map(Grid.init)), "\(op.name)'s reference does not know “\(label)”")
+        expectClose(
+            run(inputs).cast(to: .float64), expected.tensor, tolerance: reference.float64.tolerance,
+            floor: reference.float64.floor, "\(op.name), “\(label)” on \(shapes)", sourceLocation: sourceLocation)
+    }
+
+    static let unary = ["negate", "exp", "log", "sqrt", "square", "abs", "tanh", "sigmoid", "erf", "relu", "gelu"]
+    static let binary = ["add", "subtract", "multiply", "divide", "maximum", "minimum"]
+
+    /// Calls whose inputs are cut in several chunks, by op. An empty list says why in the table.
+    static let large: [String: [ShapedCall]] = {
+        var calls: [String: [ShapedCall]] = [
+            "sum": [
+                .init("all", [211, 331]), .init("last", [211, 331]), .init("first", [2501, 31]),
+                .init("middle", [5, 141, 101]), .init("several", [41, 41, 43]),
+            ],
+            "mean": [.init("all", [211, 331]), .init("last", [211, 331]), .init("first", [2501, 31])],
+            "max": [.init("all", [211, 331]), .init("last", [211, 331]), .init("first", [331, 211])],
+            "argmax": [.init("last", [211, 331]), .init("first", [331, 211])],
+            "reshape": [.init("inferred", [201, 400])],
+            "permute": [.init("rotated", [31, 41, 53])],
+            // A view of a shape that the sample fixes; its gradient is `sum`'s.
+            "expand": [],
+            "slice": [.init("range", [5, 40_001]), .init("of a view", [6, 30_001])],
+            "concatenate": [.init("rows", [201, 201], [200, 201]), .init("columns", [201, 200], [201, 1], [201, 199])],
+            "cast": [.init("to float32 and back", [211, 331])],
+            "matmul": [
+                .init("matrices", [200, 130], [130, 150]), .init("matrices", [40, 300], [300, 330]),
+                .init("batch", [20, 40, 30], [20, 30, 40]), .init("batch and matrix", [2, 130, 100], [100, 110]),
+                .init("broadcast batch", [2, 1, 90, 80], [2, 80, 150]), .init("vector and matrix", [700], [700, 301]),
+            ],
+            "linear": [
+                .init("rows", [200, 130], [150, 130], [150]), .init("batch without bias", [4, 61, 130], [150, 130]),
+            ],
+            "softmax": [.init("last", [3001, 35]), .init("first", [35, 3001])],
+            "logSoftmax": [.init("last", [3001, 35]), .init("first", [35, 3001])],
+            "layerNorm": [
+                .init("affine", [3001, 19], [19], [19]), .init("weight alone", [3501, 19], [19]),
+                .init("plain", [31, 3001]),
+            ],
+            "attention": [.init("heads", [2, 4, 40, 9], [2, 4, 50, 9], [2, 4, 50, 9])],
+            "dropout": [.init("half", [70_001])],
+            "crossEntropy": [.init("classes", [2001, 35], [2001]), .init("smoothing", [211, 331], [211])],
+        ]
+        for name in unary { calls[name] = [.init("tail", [70_001])] }
+        for name in binary {
+            calls[name] = [
+                .init("equal", [70_001], [70_001]), .init("row", [211, 331], [331]),
+                .init("column", [211, 1], [211, 331]), .init("scalar and tensor", [], [211, 331]),
+            ]
+        }
+        return calls
+    }()
+
+    /// Lengths around the widths of vectors, and one past a thousand.
+    static let tails = [0, 1, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 1029]
+
+    /// Calls along an axis of length n, by op.
+    static func tail(_ name: String, _ n: Int) -> [ShapedCall] {
+        if unary.contains(name) { return [.init("tail", [n])] }
+        if binary.contains(name) {
+            return [.init("tail", [n], [n]), .init("row", [3, n], [n]), .init("column", [3, 1], [3, n])]
+        }
+        switch name {
+        case "sum", "mean", "max": return [.init("all", [n]), .init("last", [3, n]), .init("first", [n, 3])]
+        case "argmax": return n == 0 ? [] : [.init("last", [3, n]), .init("first", [n, 3])]
+        case "concatenate": return [.init("columns", [2, n], [2, 1], [2, n])]
+        case "cast": return [.init("to float32 and back", [n])]
+        case "matmul":
+            return [.init("matrices", [3, n], [n, 2]), .init("matrices", [n, 3], [3, 2]), .init("vectors", [n], [n])]
+        case "linear":
+            return [
+                .init("rows", [2, n], [3, n], [3]), .init("rows", [n, 2], [3, 2], [3]),
+                .init("rows", [2, 3], [n, 3], [n]), .init("batch without bias", [1, 2, n], [3, n]),
+            ]
+        case "softmax", "logSoftmax": return [.init("tail", [2, n]), .init("first", [n, 2])]
+        case "layerNorm": return [.init("tail", [2, 2, n], [n], [n]), .init("affine", [n, 3], [3], [3])]
+        case "attention":
+            guard n > 0 else { return [] }
+            return [
+                .init("one width for values", [2, n], [4, n], [4, 1]),
+                .init("one width for values", [2, 3], [n, 3], [n, 2]),
+            ]
+        case "dropout": return [.init("half", [n])]
+        case "crossEntropy":
+            return n == 0 ? [] : [.init("classes", [3, n], [3]), .init("smoothing", [n, 4], [n])]
+        default: return []
+        }
+    }
+}

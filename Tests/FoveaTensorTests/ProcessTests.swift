@@ -1,0 +1,287 @@
+import CKernels
+import FoveaTensor
+import FoveaTestSupport
+import Testing
+
+/// Tests of what a whole process shares: the workers, the table of loops, the counters of the storage pool.
+///
+/// Tests run side by side in one process, those of other targets too, and none of this may change under a running op.
+/// So each of these tests has a process of its own.
+@Suite("In a process of its own")
+struct ProcessTests {
+    // MARK: Workers
+
+    @Test("results and gradients have the same bits on 1, 2 and 3 workers")
+    func workers() async {
+        await #expect(processExitsWith: .success) {
+            for op in Op.catalogue {
+                let calls = try #require(ShapedCall.large[op.name], "\(op.name) has no large call")
+                for call in calls {
+                    for type in [DType.float64, .float32] {
+                        let place = "\(op.name), “\(call.label)” on \(call.shapes), \(type)"
+                        Workers.count = 1
+                        let computed = try Computation(op, call, type)
+                        let alone = computed()
+                        for count in [2, 3] {
+                            Workers.count = count
+                            #expect(Workers.count == count)
+                            for (position, (a, b)) in zip(alone, computed()).enumerated() {
+                                expectSameBits(b, a, "\(place), \(count) workers, result \(position)")
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    @Test("random numbers have the same bits on 1, 2 and 3 workers")
+    func randomWorkers() async {
+        await #expect(processExitsWith: .success) {
+            let key = RandomKey(seed: 4)
+            func drawn() -> [Tensor] {
+                [.uniform([70_001], key: key), .normal([301, 401], key: key, dtype: .float64)]
+            }
+            Workers.count = 1
+            let alone = drawn()
+            for count in [2, 3] {
+                Workers.count = count
+                for (a, b) in zip(alone, drawn()) { expectSameBits(b, a, "\(count) workers") }
+            }
+        }
+    }
+
+    @Test("ops on several threads at once share the workers")
+    func contention() async {
+        await #expect(processExitsWith: .success) {
+            Workers.count = 3
+            let x = Tensor.uniform([70_001], in: -2...2, key: RandomKey(seed: 6), dtype: .float64)
+            let expected = x.exp()
+            await withTaskGroup(of: Tensor.self) { group in
+                for _ in 0..<8 {
+                    group.addTask { (0..<20).reduce(x) { last, _ in last * 0 + x.exp() } }
+                }
+                for await result in group { expectSameBits(result, expected) }
+            }
+        }
+    }
+
+    // MARK: Instruction sets
+
+    @Test("every instruction set agrees with the references", arguments: ["base", "v3", "v4"])
+    func instructionSets(name: String) async {
+        await #expect(processExitsWith: .success) { [name] in
+            // A machine without the instructions has nothing to test; the base is everywhere.
+            guard let table = ck_table_named(name) else {
+                #expect(name != "base")
+                return
+            }
+            Kernels.table = table
+            #expect(Kernels.instructionSet == name)
+            for op in Op.catalogue {
+                try expectReferences(op)
+                for n in ShapedCall.tails {
+                    for call in ShapedCall.tail(op.name, n) { try call.expectReference(op) }
+                }
+            }
+        }
+    }
+
+    @Test("instruction sets agree with each other within some units", arguments: ["v3", "v4"])
+    func instructionSetsAgree(name: String) async {
+        await #expect(processExitsWith: .success) { [name] in
+            let base = try #require(ck_table_named("base"))
+            guard let table = ck_table_named(name) else { return }
+            // In units of half the gap above 1, for numbers below 1 of 1. One fused rounding instead of two moves a
+            // result by one unit, and a sum by one for each of its terms at worst. The gradient of layer norm's weight
+            // adds up thousands of terms in one lane.
+            let units = 32.0
+            for op in Op.catalogue {
+                for call in ShapedCall.large[op.name] ?? [] {
+                    for (type, unit) in [(DType.float64, 0x1p-53), (.float32, 0x1p-24)] {
+                        Kernels.table = base
+                        let computed = try Computation(op, call, type)
+                        let expected = computed()
+                        Kernels.table = table
+                        for (position, (a, b)) in zip(expected, computed()).enumerated() {
+                            let isLongSum = op.name == "layerNorm" && position == 2
+                            expectClose(
+                                b, a, tolerance: units * unit, floor: isLongSum ? 64 : 1,
+                                "\(op.name), “\(call.label)” on \(call.shapes), \(type), result \(position)")
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    // MARK: Memory
+
+    @Test("a chain of 1,000,000 ops fits a stack of 512 KiB, forward, backward and when it is released")
+    func longChain() async {
+        await #expect(processExitsWith: .success) {
+            let start = StoragePool.statistics.liveBuffers
+            let slope = onThread(stackSize: 512 << 10) {
+                gradient(
+                    of: { x in
+                        var y = x
+                        for _ in 0..<1_000_000 { y = y + 1 }
+                        return y.sum()
+                    }, at: Tensor([2.0])
+                ).item()
+            }
+            #expect(slope == 1)
+            #expect(StoragePool.statistics.liveBuffers == start)
+        }
+    }
+
+    @Test("a chain that never goes backward is released without recursion")
+    func abandonedChain() async {
+        await #expect(processExitsWith: .success) {
+            let start = StoragePool.statistics.liveBuffers
+            onThread(stackSize: 512 << 10) {
+                // The value does not depend on the chain, whose last tensor outlives the tape.
+                var last: Tensor?
+                _ = gradient(
+                    of: { x in
+                        var y = x
+                        for _ in 0..<200_000 { y = y * x }
+                        last = y
+                        return Tensor([1.0])
+                    }, at: Tensor([1.0]))
+                _ = last?.exp()
+            }
+            #expect(StoragePool.statistics.liveBuffers == start)
+        }
+    }
+
+    @Test("1,000 training steps leave no buffer behind and no higher peak")
+    func trainingSteps() async {
+        await #expect(processExitsWith: .success) {
+            let key = RandomKey(seed: 7)
+            let x = Tensor.normal([8, 5], key: key.folding("x"))
+            let labels = Tensor((0..<8).map { Int64($0 % 3) })
+            var parameters = [
+                Tensor.normal([16, 5], deviation: 0.3, key: key.folding("in")), .zeros([16]), .ones([16]), .zeros([16]),
+                Tensor.normal([3, 16], deviation: 0.3, key: key.folding("out")), .zeros([3]),
+            ]
+            func step() -> Double {
+                let (loss, gradients) = valueAndGradient(
+                    of: { p in
+                        let hidden = checkpointed { linear(x, weight: p[0], bias: p[1]).gelu() }
+                        let normal = layerNorm(hidden, weight: p[2], bias: p[3])
+                        return crossEntropy(linear(normal, weight: p[4], bias: p[5]), labels)
+                    }, at: parameters)
+                for (position, gradient) in gradients.enumerated() { parameters[position] += gradient * -0.1 }
+                return loss.item()
+            }
+            let first = step()
+            for _ in 0..<10 { _ = step() }
+            let baseline = StoragePool.statistics
+            StoragePool.resetPeak()
+            for _ in 0..<10 { _ = step() }
+            let peak = StoragePool.statistics.peakBytes
+            StoragePool.resetPeak()
+            var last = 0.0
+            for _ in 0..<1000 { last = step() }
+            let end = StoragePool.statistics
+            #expect(end.liveBuffers == baseline.liveBuffers)
+            #expect(end.liveBytes == baseline.liveBytes)
+            #expect(end.cachedBytes == baseline.cachedBytes, "steps of one size ask the system for more memory")
+            #expect(end.peakBytes == peak)
+            #expect(last < first * 0.1, "the steps train nothing: loss \(first), then \(last)")
+        }
+    }
+
+    @Test("an operand that is not traced keeps nothing alive")
+    func untracedOperand() async {
+        await #expect(processExitsWith: .success) {
+            let x = Tensor.ones([4])
+            _ = gradient(
+                of: { x in
+                    let before = StoragePool.statistics.liveBuffers
+                    // The constant's gradient alone would need 2x, the result's nothing but the constant.
+                    var product: Tensor? = (x * 2) * Tensor.ones([4])
+                    let during = StoragePool.statistics.liveBuffers
+                    #expect(during == before + 2, "the constant and the product stay, 2x goes")
+                    product = product.map { $0.sum() }
+                    return product!
+                }, at: x)
+        }
+    }
+
+    @Test("a checkpointed stretch keeps its result alone")
+    func checkpointMemory() async {
+        await #expect(processExitsWith: .success) {
+            func live(_ stretch: (Tensor) -> Tensor) -> Int {
+                var buffers = 0
+                _ = gradient(
+                    of: { x in
+                        let before = StoragePool.statistics.liveBuffers
+                        let y = stretch(x)
+                        buffers = StoragePool.statistics.liveBuffers - before
+                        return y.sum()
+                    }, at: Tensor.ones([64]))
+                return buffers
+            }
+            let chain: @Sendable (Tensor) -> Tensor = { $0.exp().tanh().exp().tanh().exp() }
+            #expect(live(chain) == 5)
+            #expect(live { x in checkpointed { chain(x) } } == 1)
+        }
+    }
+
+    @Test("the counters follow what is in use")
+    func counters() async {
+        await #expect(processExitsWith: .success) {
+            StoragePool.trim()
+            StoragePool.resetPeak()
+            let start = StoragePool.statistics
+            #expect(start.cachedBytes == 0)
+            #expect(start.peakBytes == start.liveBytes)
+            var x: Tensor? = Tensor(uninitialized: [1000], .float32)
+            let held = StoragePool.statistics
+            #expect(held.liveBuffers == start.liveBuffers + 1)
+            let bytes = held.liveBytes - start.liveBytes
+            #expect((4000...5000).contains(bytes))
+            // A view is not a buffer.
+            x = x!.reshaped(to: [10, 100]).transposed(0, 1)
+            #expect(StoragePool.statistics == held)
+            x = nil
+            let freed = StoragePool.statistics
+            #expect(freed.liveBuffers == start.liveBuffers)
+            #expect(freed.liveBytes == start.liveBytes)
+            #expect(freed.cachedBytes == bytes)
+            #expect(freed.peakBytes == held.liveBytes)
+            // The next one of about that size takes the waiting buffer.
+            x = Tensor(uninitialized: [999], .float32)
+            #expect(StoragePool.statistics.cachedBytes == 0)
+            x = nil
+            StoragePool.trim()
+            #expect(StoragePool.statistics.cachedBytes == 0)
+            StoragePool.resetPeak()
+            #expect(StoragePool.statistics.peakBytes == start.liveBytes)
+        }
+    }
+}
+
+/// A call in one type, to be repeated: its result and, for differentiable ops, the gradients.
+private struct Computation {
+    private let op: Op
+    private let inputs: [Tensor]
+    private let run: @Sendable ([Tensor]) -> Tensor
+    private let cotangent: Tensor
+
+    init(_ op: Op, _ call: ShapedCall, _ type: DType) throws {
+        let (inputs, run) = try call.inputs(of: op)
+        self.op = op
+        self.run = run
+        self.inputs = inputs.map { $0.dtype == .float64 ? $0.cast(to: type) : $0 }
+        cotangent = ripple(like: run(self.inputs))
+    }
+
+    func callAsFunction() -> [Tensor] {
+        guard op.isDifferentiable else { return [run(inputs)] }
+        let pulled = pullBack(run, inputs) { _ in cotangent }
+        return [pulled.output] + pulled.gradients
+    }
+}
