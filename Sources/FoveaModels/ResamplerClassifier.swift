@@ -119,7 +119,8 @@ extension ResamplerClassifier {
                     let (width, heads) = (try configuration.int("width"), try configuration.int("heads"))
                     guard size % patch == 0, width % heads == 0 else {
                         throw ModuleInputError(
-                            "resampler-classifier: \(size) pixels must divide by patches of \(patch), and width \(width) by \(heads) heads")
+                            "resampler-classifier: \(size) pixels must divide by patches of \(patch), and width \(width) by \(heads) heads"
+                        )
                     }
                     return ResamplerClassifier(
                         Options(
@@ -138,7 +139,8 @@ extension ResamplerClassifier {
                         s[1] * p * p == model.patches.projection.weight.shape[1]
                     else {
                         throw ModuleInputError(
-                            "input images is \(s); expected are pictures of \(model.patches.positions.shape[0]) patches of \(p) × \(p) pixels")
+                            "input images is \(s); expected are pictures of \(model.patches.positions.shape[0]) patches of \(p) × \(p) pixels"
+                        )
                     }
                     return ["logits": model(x)]
                 })

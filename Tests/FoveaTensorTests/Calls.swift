@@ -124,7 +124,9 @@ struct ShapedCall: Sendable {
             // A view of a shape that the sample fixes; its gradient is `sum`'s.
             "expand": [],
             "slice": [.init("range", [5, 40_001]), .init("of a view", [6, 30_001])],
-            "concatenate": [.init("rows", [201, 201], [200, 201]), .init("columns", [201, 200], [201, 1], [201, 199])],
+            "concatenate": [
+                .init("rows", [201, 201], [200, 201]), .init("columns", [201, 200], [201, 1], [201, 199]),
+            ],
             "cast": [.init("to float32 and back", [211, 331])],
             "matmul": [
                 .init("matrices", [200, 130], [130, 150]), .init("matrices", [40, 300], [300, 330]),
@@ -169,7 +171,9 @@ struct ShapedCall: Sendable {
         case "concatenate": return [.init("columns", [2, n], [2, 1], [2, n])]
         case "cast": return [.init("to float32 and back", [n])]
         case "matmul":
-            return [.init("matrices", [3, n], [n, 2]), .init("matrices", [n, 3], [3, 2]), .init("vectors", [n], [n])]
+            return [
+                .init("matrices", [3, n], [n, 2]), .init("matrices", [n, 3], [3, 2]), .init("vectors", [n], [n]),
+            ]
         case "linear":
             return [
                 .init("rows", [2, n], [3, n], [3]), .init("rows", [n, 2], [3, 2], [3]),

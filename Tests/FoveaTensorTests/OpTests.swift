@@ -1,6 +1,6 @@
+import Foundation
 import FoveaTensor
 import FoveaTestSupport
-import Foundation
 import Testing
 
 @Suite("Every op of the catalogue")

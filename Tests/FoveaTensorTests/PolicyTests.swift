@@ -115,7 +115,8 @@ private let policies: [PolicyCase] = [
         gives: Tensor([-1.0, 1, 0], shape: [1, 3]) / (2.0 / 3 + 1e-5).squareRoot()
     ) { layerNorm($0[0]) },
     PolicyCase(
-        "attention that may look nowhere", [Tensor.ones([1, 2], dtype: .float64), Tensor.ones([3, 2], dtype: .float64)],
+        "attention that may look nowhere",
+        [Tensor.ones([1, 2], dtype: .float64), Tensor.ones([3, 2], dtype: .float64)],
         gives: Tensor.zeros([1, 2], dtype: .float64),
         gradients: [Tensor.zeros([1, 2], dtype: .float64), Tensor.zeros([3, 2], dtype: .float64)]
     ) { attention(query: $0[0], keys: $0[1], values: $0[1], mask: Tensor([false])) },

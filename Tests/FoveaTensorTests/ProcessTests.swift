@@ -77,7 +77,7 @@ struct ProcessTests {
                 return
             }
             Kernels.table = table
-            #expect(Kernels.instructionSet == name)
+            #expect(instructionSet == name)
             for op in Op.catalogue {
                 try expectReferences(op)
                 for n in ShapedCall.tails {

@@ -1,5 +1,5 @@
-import FoveaTestSupport
 import Foundation
+import FoveaTestSupport
 import Testing
 
 @testable import FoveaTensor

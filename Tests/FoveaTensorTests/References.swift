@@ -1,5 +1,5 @@
-import FoveaTensor
 import Foundation
+import FoveaTensor
 
 /// What an op computes, written from its definition with loops over doubles.
 struct Reference: Sendable {

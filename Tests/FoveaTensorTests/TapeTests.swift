@@ -281,11 +281,14 @@ struct TapeTests {
             ("another sign", { x in x.detached.square().derived(by: .square, from: x) { g in g * x * -2 } }),
             ("a missing factor", { x in x.detached.square().derived(by: .square, from: x) { g in g * x } }),
             ("no cotangent", { x in x.detached.square().derived(by: .square, from: x) { _ in x.detached * 2 } }),
-            ("another element's", { x in
-                x.detached.square().derived(by: .square, from: x) { g in
-                    (g * x * 2).reshaped(to: [4, 3]).transposed(0, 1)
+            (
+                "another element's",
+                { x in
+                    x.detached.square().derived(by: .square, from: x) { g in
+                        (g * x * 2).reshaped(to: [4, 3]).transposed(0, 1)
+                    }
                 }
-            }),
+            ),
             ("NaN", { x in x.detached.square().derived(by: .square, from: x) { g in g * x * .nan } }),
         ]
         for (name, function) in wrong {

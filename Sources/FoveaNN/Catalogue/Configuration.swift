@@ -80,7 +80,8 @@ public struct Configuration: Sendable {
         }
         if let unknown = given.keys.filter({ values[$0] == nil }).min() {
             throw ModuleInputError(
-                "\(owner): unknown configuration key \"\(unknown)\"; known are \(keys.map(\.name).joined(separator: ", "))")
+                "\(owner): unknown configuration key \"\(unknown)\"; known are \(keys.map(\.name).joined(separator: ", "))"
+            )
         }
         self.values = values
     }

@@ -77,14 +77,17 @@ extension MultiHeadAttention {
                 ],
                 inputs: [.init("x", "[B, N, C]"), .init("context", "[B, M, Cm]")],
                 outputs: [.init("y", "[B, N, C]")],
-                sampleConfiguration: ["width": .int(6), "contextWidth": .int(4), "heads": .int(2), "headWidth": .int(4)],
+                sampleConfiguration: [
+                    "width": .int(6), "contextWidth": .int(4), "heads": .int(2), "headWidth": .int(4),
+                ],
                 sampleInputs: { ["x": $0.uniform([2, 3, 6]), "context": $0.uniform([2, 5, 4])] },
                 make: { configuration in
                     let (width, heads) = (try configuration.int("width"), try configuration.int("heads"))
                     let headWidth = try configuration.optionalInt("headWidth")
                     guard headWidth != nil || width % heads == 0 else {
                         throw ModuleInputError(
-                            "multi-head-attention: width \(width) does not divide by \(heads) heads; give \"headWidth\"")
+                            "multi-head-attention: width \(width) does not divide by \(heads) heads; give \"headWidth\""
+                        )
                     }
                     return MultiHeadAttention(
                         width, contextWidth: try configuration.optionalInt("contextWidth"), heads: heads,

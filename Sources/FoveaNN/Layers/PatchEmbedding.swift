@@ -32,7 +32,9 @@ public struct PatchEmbedding: Module {
         guard s.count == 4, s[2] % patchSize == 0, s[3] % patchSize == 0,
             s[2] / patchSize * (s[3] / patchSize) == positions.shape[0]
         else {
-            trap("PatchEmbedding", "pictures [B, channels, height, width] of \(positions.shape[0]) patches are needed", pictures)
+            trap(
+                "PatchEmbedding", "pictures [B, channels, height, width] of \(positions.shape[0]) patches are needed",
+                pictures)
         }
         let (rows, columns) = (s[2] / patchSize, s[3] / patchSize)
         // A patch's pixels in the order channel, row, column: the order of a convolution's weight.
@@ -56,7 +58,8 @@ extension PatchEmbedding {
                 ],
                 inputs: [.init("x", "[B, channels, height, width]")], outputs: [.init("tokens", "[B, N, D]")],
                 sampleConfiguration: [
-                    "height": .int(4), "width": .int(6), "patchSize": .int(2), "channels": .int(2), "tokenWidth": .int(3),
+                    "height": .int(4), "width": .int(6), "patchSize": .int(2), "channels": .int(2),
+                    "tokenWidth": .int(3),
                 ],
                 sampleInputs: { ["x": $0.uniform([2, 2, 4, 6])] },
                 make: { configuration in
@@ -77,7 +80,8 @@ extension PatchEmbedding {
                         s[1] * p * p == embedding.projection.weight.shape[1]
                     else {
                         throw ModuleInputError(
-                            "input x is \(s); expected are pictures of \(embedding.positions.shape[0]) patches of \(p) × \(p) pixels")
+                            "input x is \(s); expected are pictures of \(embedding.positions.shape[0]) patches of \(p) × \(p) pixels"
+                        )
                     }
                     return ["tokens": embedding(x)]
                 })

@@ -76,7 +76,8 @@ public struct GradientCheck: Sendable {
 ///   - names: what the report calls the inputs.
 ///   - step: the distance of the finite differences, times max(1, |x|).
 public func checkGradients(
-    of function: ([Tensor]) throws -> Tensor, at inputs: [Tensor], named names: [String] = [], name: String = "function",
+    of function: ([Tensor]) throws -> Tensor, at inputs: [Tensor], named names: [String] = [],
+    name: String = "function",
     step: Double = 6e-6, tolerance: Double = 1e-6, fullCheckLimit: Int = 256, seed: UInt64 = 0
 ) rethrows -> GradientCheck {
     var check = GradientCheck(name: name, tolerance: tolerance)

@@ -124,7 +124,10 @@ public struct SampleSource {
         ]
         var samples = shapes.map { OpSample($0.0, [drawA(&self, $0.1), drawB(&self, $0.2)], run: body) }
         samples.append(
-            OpSample("views", [drawA(&self, [4, 3]).transposed(0, 1), drawB(&self, [3, 8]).sliced(axis: 1, 0..<8, step: 2)], run: body))
+            OpSample(
+                "views",
+                [drawA(&self, [4, 3]).transposed(0, 1), drawB(&self, [3, 8]).sliced(axis: 1, 0..<8, step: 2)], run: body
+            ))
         return samples
     }
 }

@@ -67,10 +67,10 @@ extension Tensor {
             let y = Tensor(uninitialized: a.shape, a.dtype)
             a.read { a in
                 b.read { b in
-                    y.write { y_ in
+                    y.write { target in
                         parallelFor(y.count, grain: grain) { range in
                             let start = range.lowerBound * size
-                            loop(a + start, 1, b + start, 1, y_ + start, range.count)
+                            loop(a + start, 1, b + start, 1, target + start, range.count)
                         }
                     }
                 }
@@ -118,9 +118,9 @@ extension Tensor {
         let size = dtype.size
         func run(_ s: UnsafeRawPointer) {
             x.read { x in
-                y.write { y_ in
+                y.write { target in
                     parallelFor(y.count, grain: Kernels.grain) { range in
-                        let (from, to) = (x + range.lowerBound * size, y_ + range.lowerBound * size)
+                        let (from, to) = (x + range.lowerBound * size, target + range.lowerBound * size)
                         if scalarFirst {
                             loop(s, 0, from, 1, to, range.count)
                         } else {

@@ -157,15 +157,15 @@ extension Tensor {
         let (a, b) = (a.contiguous(), b.contiguous())
         let (m, n) = (shape[0], shape[1])
         adjoint.withSum(shape, a.dtype) { sum, isFirst in
-            a.read { a_ in
-                b.read { b_ in
+            a.read { left in
+                b.read { right in
                     if rows == 0 {
                         if isFirst { pick(Kernels.table.pointee.fill, a.dtype)(sum, m * n, 0) }
                         return
                     }
                     MatrixProduct.multiply(
-                        m, n, rows, .init(pointer: a_, isTransposed: true, stride: m),
-                        .init(pointer: b_, isTransposed: false, stride: n), beta: isFirst ? 0 : 1, into: sum,
+                        m, n, rows, .init(pointer: left, isTransposed: true, stride: m),
+                        .init(pointer: right, isTransposed: false, stride: n), beta: isFirst ? 0 : 1, into: sum,
                         stride: n, a.dtype)
                 }
             }

@@ -5,15 +5,21 @@ import CKernels
 extension Op {
     public static let crossEntropy = Op("crossEntropy", "the mean of −log softmax(logits)[label]") {
         [
-            OpSample("classes", [$0.uniform([4, 5]), $0.integers([4], below: 5)]) { FoveaTensor.crossEntropy($0[0], $0[1]) },
+            OpSample("classes", [$0.uniform([4, 5]), $0.integers([4], below: 5)]) {
+                FoveaTensor.crossEntropy($0[0], $0[1])
+            },
             OpSample("sequence", [$0.uniform([2, 3, 4]), $0.integers([2, 3], below: 4)]) {
                 FoveaTensor.crossEntropy($0[0], $0[1])
             },
             OpSample("smoothing", [$0.uniform([4, 5]), $0.integers([4], below: 5)]) {
                 FoveaTensor.crossEntropy($0[0], $0[1], labelSmoothing: 0.1)
             },
-            OpSample("ignored", [$0.uniform([3, 4]), Tensor([Int64(1), -100, 3])]) { FoveaTensor.crossEntropy($0[0], $0[1]) },
-            OpSample("all ignored", [$0.uniform([2, 4]), Tensor([Int64(-100), -100])]) { FoveaTensor.crossEntropy($0[0], $0[1]) },
+            OpSample("ignored", [$0.uniform([3, 4]), Tensor([Int64(1), -100, 3])]) {
+                FoveaTensor.crossEntropy($0[0], $0[1])
+            },
+            OpSample("all ignored", [$0.uniform([2, 4]), Tensor([Int64(-100), -100])]) {
+                FoveaTensor.crossEntropy($0[0], $0[1])
+            },
         ]
     }
 }
@@ -54,12 +60,12 @@ public func crossEntropy(
         targets.read { labels in
             let labels = labels.assumingMemoryBound(to: Int64.self)
             losses.write { losses in
-                p.write { p_ in
+                p.write { target in
                     p.forEachBlock(columns: columns) { first, rows in
                         let start = first * columns * size
                         forward(
                             x + start, labels + first, Int64(ignored), labelSmoothing, losses + first * size,
-                            p_ + start, rows, columns)
+                            target + start, rows, columns)
                     }
                 }
             }

@@ -19,7 +19,9 @@ extension Tensor {
 // MARK: log
 
 extension Op {
-    public static let log = Op("log", "the natural logarithm") { $0.elementwise({ $0.uniform($1, 0.3...3) }) { $0.log() } }
+    public static let log = Op("log", "the natural logarithm") {
+        $0.elementwise({ $0.uniform($1, 0.3...3) }) { $0.log() }
+    }
 }
 
 extension Tensor {
@@ -106,7 +108,9 @@ extension Op {
 extension Tensor {
     /// The error function of each element.
     public func erf() -> Tensor {
-        mapped(CK_ERF, "erf", grain: Kernels.heavyGrain).derived(by: .erf, from: self) { g in Tensor.combined(self, g, CK_ERF_GRADIENT, "erf", grain: Kernels.heavyGrain) }
+        mapped(CK_ERF, "erf", grain: Kernels.heavyGrain).derived(by: .erf, from: self) { g in
+            Tensor.combined(self, g, CK_ERF_GRADIENT, "erf", grain: Kernels.heavyGrain)
+        }
     }
 }
 
@@ -119,7 +123,8 @@ extension Op {
 extension Tensor {
     /// max(x, 0) for each element. NaN stays NaN; the gradient at 0 is 0.
     public func relu() -> Tensor {
-        mapped(CK_RELU, "relu").derived(by: .relu, from: self) { g in Tensor.combined(self, g, CK_RELU_GRADIENT, "relu") }
+        mapped(CK_RELU, "relu").derived(by: .relu, from: self) { g in Tensor.combined(self, g, CK_RELU_GRADIENT, "relu")
+        }
     }
 }
 
@@ -133,6 +138,8 @@ extension Tensor {
     /// x · Φ(x) for each element, Φ the normal distribution function: the exact GELU, not its tanh form.
     /// (Hendrycks and Gimpel, "Gaussian error linear units", 2016.)
     public func gelu() -> Tensor {
-        mapped(CK_GELU, "gelu", grain: Kernels.heavyGrain).derived(by: .gelu, from: self) { g in Tensor.combined(self, g, CK_GELU_GRADIENT, "gelu", grain: Kernels.heavyGrain) }
+        mapped(CK_GELU, "gelu", grain: Kernels.heavyGrain).derived(by: .gelu, from: self) { g in
+            Tensor.combined(self, g, CK_GELU_GRADIENT, "gelu", grain: Kernels.heavyGrain)
+        }
     }
 }

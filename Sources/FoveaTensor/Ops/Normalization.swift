@@ -111,7 +111,9 @@ extension Op {
             OpSample("tail", [$0.uniform([2, 2, 19]), $0.uniform([19]), $0.uniform([19])]) {
                 FoveaTensor.layerNorm($0[0], weight: $0[1], bias: $0[2])
             },
-            OpSample("weight alone", [$0.uniform([3, 4]), $0.uniform([4])]) { FoveaTensor.layerNorm($0[0], weight: $0[1]) },
+            OpSample("weight alone", [$0.uniform([3, 4]), $0.uniform([4])]) {
+                FoveaTensor.layerNorm($0[0], weight: $0[1])
+            },
             OpSample("plain", [$0.uniform([3, 4])]) { FoveaTensor.layerNorm($0[0]) },
             OpSample("view", [$0.uniform([5, 3]).transposed(0, 1), $0.uniform([5]), $0.uniform([5])]) {
                 FoveaTensor.layerNorm($0[0], weight: $0[1], bias: $0[2])
@@ -131,7 +133,7 @@ public func layerNorm(_ x: Tensor, weight: Tensor? = nil, bias: Tensor? = nil, e
     guard x.rank >= 1, affine.allSatisfy({ $0.shape == [x.shape[x.rank - 1]] && $0.dtype == x.dtype }) else {
         trap("layerNorm", "weight and bias must be vectors as long as the input's last axis, of its type", [x] + affine)
     }
-    affine.forEach { $0.noteLabel() }
+    for vector in affine { vector.noteLabel() }
     let (dense, weightRow, biasRow) = (x.contiguous(), weight?.contiguous(), bias?.contiguous())
     let columns = x.shape[x.rank - 1]
     let rows = columns == 0 ? 0 : x.count / columns
@@ -142,13 +144,14 @@ public func layerNorm(_ x: Tensor, weight: Tensor? = nil, bias: Tensor? = nil, e
     withExtendedLifetime((weightRow, biasRow)) {
         let (weight, bias) = (weightRow?.read { $0 }, biasRow?.read { $0 })
         dense.read { x in
-            y.write { y_ in
+            y.write { target in
                 mean.write { mean in
                     rstd.write { rstd in
                         y.forEachBlock(columns: columns, grain: Kernels.grain) { first, rows in
                             let start = first * columns * size
                             forward(
-                                x + start, weight, bias, epsilon, y_ + start, mean + first * size, rstd + first * size,
+                                x + start, weight, bias, epsilon, target + start, mean + first * size,
+                                rstd + first * size,
                                 rows, columns)
                         }
                     }

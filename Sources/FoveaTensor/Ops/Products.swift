@@ -119,7 +119,13 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
         }
     }
     var branches: [(Tensor, Pullback)] = [
-        (x, .value { g in Tensor.product(g.rank == 1 ? g.unsqueezed(0) : g.contiguous(), weight.detached).reshaped(to: dense.shape) }),
+        (
+            x,
+            .value { g in
+                Tensor.product(g.rank == 1 ? g.unsqueezed(0) : g.contiguous(), weight.detached).reshaped(
+                    to: dense.shape)
+            }
+        ),
         (
             weight,
             .into { g, sum in

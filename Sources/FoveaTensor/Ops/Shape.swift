@@ -160,8 +160,11 @@ extension Tensor {
             .derived(by: .slice, from: self) { [shape] g in
                 // Into zeros: the elements outside the range had no part.
                 let whole = Tensor.zeros(shape, dtype: g.dtype)
-                whole.view(shape: newShape, strides: steps(shape, axis, step), offset: range.lowerBound
-                    * Tensor.rowMajorStrides(shape)[axis]).overwrite(with: g)
+                whole.view(
+                    shape: newShape, strides: steps(shape, axis, step),
+                    offset: range.lowerBound
+                        * Tensor.rowMajorStrides(shape)[axis]
+                ).overwrite(with: g)
                 return whole
             }
     }
@@ -247,7 +250,11 @@ public func concatenated(_ tensors: [Tensor], axis: Int) -> Tensor {
 extension Op {
     public static let cast = Op("cast", "the same numbers in another type") {
         // Rounding to float32 swamps a small step; the op is linear, so a large one is exact.
-        [OpSample("to float32 and back", [$0.uniform([3, 5])], step: 1) { $0[0].cast(to: .float32).cast(to: .float64) }]
+        [
+            OpSample("to float32 and back", [$0.uniform([3, 5])], step: 1) {
+                $0[0].cast(to: .float32).cast(to: .float64)
+            }
+        ]
     }
 }
 

@@ -105,7 +105,8 @@ package final class Tape {
             while let open = outer {
                 if open.id == x.trace.tape {
                     trap(
-                        "gradient", "a gradient cannot be differentiated again (second order is out of scope): a "
+                        "gradient",
+                        "a gradient cannot be differentiated again (second order is out of scope): a "
                             + "tensor traced by an outer gradient is used inside an inner one", x)
                 }
                 outer = open.outer
@@ -126,7 +127,8 @@ package final class Tape {
         while let tape = open {
             for tensor in tensors where tensor.trace.tape == tape.id {
                 trap(
-                    caller, "a gradient cannot be differentiated again (second order is out of scope): the argument "
+                    caller,
+                    "a gradient cannot be differentiated again (second order is out of scope): the argument "
                         + "is traced by an outer gradient", tensor)
             }
             open = tape.outer
