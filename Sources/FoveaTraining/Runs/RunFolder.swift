@@ -22,9 +22,12 @@ public final class RunFolder: Sendable {
     public let path: String
     private let lock: Int32
 
-    /// What this kind of folder holds. Only these are ever removed.
+    /// What this kind of folder holds, in the order of removal. Only these are ever removed.
+    ///
+    /// The recipe goes last and the records after the checkpoints that count on them: whenever a removal is cut short,
+    /// what is left is a run that resumes, and under its own recipe only.
     private static let contents = [
-        "recipe.yaml", "metrics.jsonl", "checkpoints", "model.safetensors", "curve.svg", "report.json",
+        "report.json", "curve.svg", "model.safetensors", "checkpoints", "metrics.jsonl", "recipe.yaml",
     ]
 
     /// How a run deals with what is in the folder already.
