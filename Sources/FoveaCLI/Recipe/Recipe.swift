@@ -187,12 +187,10 @@ struct Recipe: Equatable {
         return text
     }
 
-    /// The first key whose value differs, apart from those that a resumed run may change.
-    func difference(from earlier: Recipe) -> (path: String, earlier: String, now: String)? {
+    /// The keys whose values differ, apart from those that a resumed run may change.
+    func differences(from earlier: Recipe) -> [(path: String, earlier: String, now: String)] {
         let free: Set = ["training.steps", "output.folder", "output.curve"]
-        for key in RecipeSchema.keys where !free.contains(key.path) && values[key.path] != earlier.values[key.path] {
-            return (key.path, earlier.values[key.path]!.yaml, values[key.path]!.yaml)
-        }
-        return nil
+        return RecipeSchema.keys.map(\.path).filter { !free.contains($0) && values[$0] != earlier.values[$0] }
+            .map { ($0, earlier.values[$0]!.yaml, values[$0]!.yaml) }
     }
 }
