@@ -129,6 +129,10 @@ struct Recipe: Equatable {
         switch error {
         case .scanner(_, _, let mark, _), .parser(_, _, let mark, _), .composer(_, _, let mark, _):
             ":\(mark.line)"
+        // The mark is where the key stands first.
+        case .duplicatedKeysInMapping(_, let context): ":\(context.mark.line)"
+        case .reader(_, let offset?, _, let yaml):
+            ":\(yaml.utf8.prefix(offset).count { $0 == UInt8(ascii: "\n") } + 1)"
         default: ""
         }
     }
@@ -138,7 +142,7 @@ struct Recipe: Equatable {
         case .scanner(_, let problem, _, _), .parser(_, let problem, _, _), .composer(_, let problem, _, _):
             "not YAML: \(problem)"
         case .duplicatedKeysInMapping(let duplicates, _):
-            "a key stands twice: \(duplicates.map { "\($0)" }.joined(separator: ", "))"
+            "the key \(duplicates.sorted().joined(separator: ", ")) stands here and a second time below; keep one"
         case .reader(let problem, _, _, _): "not YAML: \(problem)"
         default: "not YAML"
         }
