@@ -25,7 +25,7 @@ struct SavedRun {
             throw FileError(path: path, problem: "is not a run: it has no recipe.yaml")
         }
         let recipe = try Recipe(reading: recipePath)
-        experiment = try Experiment(recipe, place: recipePath)
+        experiment = try Experiment(recipe)
         var model = experiment.model
         if isCheckpoint {
             let averaged = folder + "/average.safetensors"

@@ -35,7 +35,7 @@ struct TrainCommand: ParsableCommand {
         guard !(resume && overwrite) else { throw CommandError("--resume and --overwrite exclude each other; give one") }
         try threads.apply()
         let resolved = try Recipe(reading: recipe, overrides: overrides)
-        let experiment = try Experiment(resolved, place: recipe)
+        let experiment = try Experiment(resolved)
         if dryRun {
             describe(experiment)
             return

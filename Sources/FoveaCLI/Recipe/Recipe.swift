@@ -13,15 +13,19 @@ struct RecipeError: Error, CustomStringConvertible {
 ///
 /// Read strictly: an unknown key, a value of another type or out of range is an error with its file and line. What the
 /// file leaves out has its default; `--set` goes over the file.
-struct Recipe: Equatable {
+struct Recipe {
     /// The file's name without its ending.
     let name: String
     private var values: [String: RecipeValue]
+    /// Where each value was given; nothing for defaults.
+    private var places: [String: String] = [:]
+    private let path: String
 
     /// Reads a recipe file, then applies `group.key=value` overrides.
     ///
     /// - Throws: `RecipeError`, or `FileError` where the file cannot be read.
     init(reading path: String, overrides: [String] = []) throws {
+        self.path = path
         name = ((path as NSString).lastPathComponent as NSString).deletingPathExtension
         values = Dictionary(uniqueKeysWithValues: RecipeSchema.keys.map { ($0.path, $0.defaultValue) })
         let text = try Recipe.text(of: path)
@@ -80,6 +84,7 @@ struct Recipe: Equatable {
                 let place = "\(path):\(keyNode.mark?.line ?? 1)"
                 guard seen.insert(keyPath).inserted else { throw RecipeError(place, "\(keyPath) stands here a second time") }
                 values[keyPath] = try Recipe.value(of: valueNode, for: keyPath, place)
+                places[keyPath] = place
             }
         }
     }
@@ -98,6 +103,7 @@ struct Recipe: Equatable {
             throw RecipeError(place, "the value is not YAML")
         }
         values[path] = try Recipe.value(of: node, for: path, place)
+        places[path] = place
     }
 
     private static func value(of node: Node, for path: String, _ place: String) throws -> RecipeValue {
@@ -149,6 +155,9 @@ struct Recipe: Equatable {
     }
 
     // MARK: Values
+
+    /// A value that is right by itself but does not go with the data or with another.
+    func error(_ key: String, _ problem: String) -> RecipeError { RecipeError(places[key] ?? path, "\(key): \(problem)") }
 
     func integer(_ path: String) -> Int {
         if case .integer(let value)? = values[path] { value } else { 0 }
