@@ -71,8 +71,7 @@ struct Recipe {
             let groupName = groupKey.string ?? ""
             let place = "\(path):\(groupKey.mark?.line ?? 1)"
             guard RecipeSchema.groups.contains(groupName) else {
-                let nearest = RecipeSchema.byPath.keys.contains(groupName) ? groupName : RecipeSchema.nearest(to: groupName)
-                throw RecipeError(place, "unknown key \"\(groupName)\"; the groups are \(RecipeSchema.groups.joined(separator: ", ")) (did you mean \(nearest)?)")
+                throw RecipeError(place, "unknown key \"\(groupName)\"; the groups are \(RecipeSchema.groups.joined(separator: ", ")) (did you mean \(RecipeSchema.nearestAtTop(to: groupName))?)")
             }
             // A group with nothing below it is a group with its defaults.
             if case .scalar(let scalar) = group, scalar.string.isEmpty { continue }
@@ -114,7 +113,7 @@ struct Recipe {
         case .scalar(let scalar):
             let isQuoted = scalar.style == .singleQuoted || scalar.style == .doubleQuoted
             guard let value = key.value(of: scalar.string, isQuoted: isQuoted) else {
-                throw RecipeError(place, "\(path): expected is \(key.expectation), not \(isQuoted ? "\"\(scalar.string)\"" : scalar.string)")
+                throw RecipeError(place, "\(path): expected is \(key.expectation), not \(isQuoted || scalar.string.isEmpty ? "\"\(scalar.string)\"" : scalar.string)")
             }
             return value
         case .sequence(let items):
