@@ -14,7 +14,7 @@ struct RecipeError: Error, CustomStringConvertible {
 /// Read strictly: an unknown key, a value of another type or out of range is an error with its file and line. What the
 /// file leaves out has its default; `--set` goes over the file.
 struct Recipe {
-    /// The file's name without its ending.
+    /// The file's name without its ending; in a run's folder, the name of the recipe that the run was started with.
     let name: String
     private var values: [String: RecipeValue]
     /// Where each value was given; nothing for defaults.
@@ -26,11 +26,20 @@ struct Recipe {
     /// - Throws: `RecipeError`, or `FileError` where the file cannot be read.
     init(reading path: String, overrides: [String] = []) throws {
         self.path = path
-        name = ((path as NSString).lastPathComponent as NSString).deletingPathExtension
-        values = Dictionary(uniqueKeysWithValues: RecipeSchema.keys.map { ($0.path, $0.defaultValue) })
         let text = try Recipe.text(of: path)
+        name =
+            Recipe.savedName(text) ?? ((path as NSString).lastPathComponent as NSString).deletingPathExtension
+        values = Dictionary(uniqueKeysWithValues: RecipeSchema.keys.map { ($0.path, $0.defaultValue) })
         try read(text, path)
         for override in overrides { try apply(override) }
+    }
+
+    /// What stands before the name in the first line of a resolved recipe. The file itself is always `recipe.yaml`.
+    private static let title = "# The resolved recipe of this run: "
+
+    private static func savedName(_ text: String) -> String? {
+        guard text.hasPrefix(title), let line = text.split(whereSeparator: \.isNewline).first else { return nil }
+        return String(line.dropFirst(title.count))
     }
 
     private static func text(of path: String) throws -> String {
@@ -186,7 +195,7 @@ struct Recipe {
 
     /// The whole recipe with every value, as YAML that reads back as this recipe.
     var yaml: String {
-        var text = "# The resolved recipe of this run: \(name).\n"
+        var text = Recipe.title + name.split(whereSeparator: \.isNewline).joined(separator: " ") + "\n"
         var group = ""
         for key in RecipeSchema.keys {
             let parts = key.path.split(separator: ".")
