@@ -17,6 +17,7 @@ struct FoveaCommand: ParsableCommand {
     /// Like the parser's own `main`, but whatever goes wrong is one line on standard error. Failures exit with 1,
     /// mistakes in the arguments with 64, as the parser has it.
     static func main() {
+        Terminal.writeLinesAtOnce()
         do {
             var command = try parseAsRoot()
             try command.run()
