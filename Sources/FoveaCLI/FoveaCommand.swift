@@ -14,16 +14,21 @@ struct FoveaCommand: ParsableCommand {
             InspectCommand.self, GradcheckCommand.self, BenchCommand.self, DataCommand.self,
         ])
 
-    /// Like the parser's own `main`, but whatever goes wrong is one line on standard error. A failure exits with 1, a
-    /// mistake in the arguments with 64, as the parser has it.
+    /// Like the parser's own `main`, but whatever goes wrong is one line on standard error. Failures exit with 1,
+    /// mistakes in the arguments with 64, as the parser has it.
     static func main() {
+        Terminal.writeLinesAtOnce()
         do {
             var command = try parseAsRoot()
             try command.run()
         } catch let error where isFailure(error) {
-            fail(String(describing: error), 1)
+            fail(String(describing: error), exitCode: 1)
         } catch let error where exitCode(for: error) == .validationFailure {
-            fail(message(for: error) + "; --help tells the usage", ExitCode.validationFailure.rawValue)
+            let asked = CommandLine.arguments.dropFirst().first { word in
+                configuration.subcommands.contains { $0.configuration.commandName == word }
+            }
+            let help = ["fovea", asked, "--help"].compactMap(\.self).joined(separator: " ")
+            fail(message(for: error) + "; see \(help)", exitCode: exitCode(for: error).rawValue)
         } catch {
             exit(withError: error)
         }
@@ -34,10 +39,10 @@ struct FoveaCommand: ParsableCommand {
             || error is NotFiniteError || error is OptimizerStateError || error is CommandError
     }
 
-    private static func fail(_ message: String, _ code: Int32) -> Never {
+    private static func fail(_ message: String, exitCode: Int32) -> Never {
         let line = message.split(whereSeparator: \.isNewline).joined(separator: " ")
         FileHandle.standardError.write(Data("fovea: error: \(line)\n".utf8))
-        Foundation.exit(code)
+        Foundation.exit(exitCode)
     }
 }
 
@@ -49,7 +54,8 @@ struct CommandError: Error, CustomStringConvertible {
 
 /// How many threads to use, for every command that computes.
 struct ThreadOptions: ParsableArguments {
-    @Option(help: "Threads that share the work (default: all cores).")
+    // Unconditional: -1 is a number that is out of range, not an option that is unknown.
+    @Option(parsing: .unconditional, help: "Threads that share the work (default: all cores).")
     var threads: Int?
 
     func apply() throws {

@@ -62,10 +62,11 @@ struct ApplyCommand: ParsableCommand {
             }
         }
         try form.checkInputs(given, owner: inputs)
-        try writeSafetensors(try instance.outputs(given), to: output)
-        if let gradients {
-            try writeSafetensors(try instance.gradients(given, cotangents: cotangents), to: gradients)
-        }
+        // Both before either is written: inputs that do not serve for gradients leave nothing behind.
+        let outputs = try instance.outputs(given)
+        let found = gradients == nil ? nil : try instance.gradients(given, cotangents: cotangents)
+        try writeSafetensors(outputs, to: output)
+        if let gradients, let found { try writeSafetensors(found, to: gradients) }
     }
 
     private func configuration() throws -> [String: ConfigurationValue] {

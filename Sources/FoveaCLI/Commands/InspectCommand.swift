@@ -103,7 +103,7 @@ struct InspectCommand: ParsableCommand {
             throw FileError(path: path, problem: "is not a run: it has no recipe.yaml")
         }
         let recipe = try Recipe(reading: recipePath)
-        let model = try Experiment(recipe, place: recipePath).model
+        let model = try Experiment(recipe).model
         let report = FileManager.default.contents(atPath: path + "/report.json")
             .flatMap { try? JSONDecoder().decode(TrainingReport.self, from: $0) }
         let listing = RunListing(

@@ -17,15 +17,15 @@ struct SavedRun {
         guard FileManager.default.fileExists(atPath: folder, isDirectory: &isDirectory), isDirectory.boolValue else {
             throw FileError(path: path, problem: "is not a folder; a run or a checkpoint is needed")
         }
-        let parent = (folder as NSString).deletingLastPathComponent
-        let isCheckpoint = (parent as NSString).lastPathComponent == "checkpoints"
-        let run = isCheckpoint ? (parent as NSString).deletingLastPathComponent : folder
-        let recipePath = (run.isEmpty ? "." : run) + "/recipe.yaml"
+        let parent = SavedRun.parent(of: folder)
+        let isCheckpoint = parent.split(separator: "/").last == "checkpoints"
+        let run = isCheckpoint ? SavedRun.parent(of: parent) : folder
+        let recipePath = run + "/recipe.yaml"
         guard FileManager.default.fileExists(atPath: recipePath) else {
             throw FileError(path: path, problem: "is not a run: it has no recipe.yaml")
         }
         let recipe = try Recipe(reading: recipePath)
-        experiment = try Experiment(recipe, place: recipePath)
+        experiment = try Experiment(recipe)
         var model = experiment.model
         if isCheckpoint {
             let averaged = folder + "/average.safetensors"
@@ -44,5 +44,11 @@ struct SavedRun {
             step = state.step
         }
         self.model = model
+    }
+
+    /// The folder that a path is in. NSString's own takes no name of one letter on Linux, `.` among them.
+    private static func parent(of path: String) -> String {
+        guard let slash = path.lastIndex(of: "/") else { return "." }
+        return slash == path.startIndex ? "/" : String(path[..<slash])
     }
 }

@@ -35,7 +35,7 @@ struct TrainCommand: ParsableCommand {
         guard !(resume && overwrite) else { throw CommandError("--resume and --overwrite exclude each other; give one") }
         try threads.apply()
         let resolved = try Recipe(reading: recipe, overrides: overrides)
-        let experiment = try Experiment(resolved, place: recipe)
+        let experiment = try Experiment(resolved)
         if dryRun {
             describe(experiment)
             return
@@ -66,9 +66,11 @@ struct TrainCommand: ParsableCommand {
         let saved = folder.file("recipe.yaml")
         // Without a saved recipe nothing was ever trained here: the run starts at step 0.
         guard FileManager.default.fileExists(atPath: saved) else { return }
-        if let difference = now.difference(from: try Recipe(reading: saved)) {
+        let differences = now.differences(from: try Recipe(reading: saved))
+        guard differences.isEmpty else {
+            let list = differences.map { "\($0.path) is \($0.now) and was \($0.earlier)" }.joined(separator: ", ")
             throw RecipeError(
-                recipe, "\(difference.path) is \(difference.now), but the run in \(folder.path) has \(difference.earlier); a resumed run may change training.steps alone")
+                recipe, "differs from the recipe of the run in \(folder.path): \(list); a resumed run may change training.steps alone")
         }
     }
 

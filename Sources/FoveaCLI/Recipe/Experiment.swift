@@ -15,11 +15,9 @@ struct Experiment {
     let options: ResamplerClassifier.Options
 
     /// Reads the data and checks the recipe's values against each other.
-    ///
-    /// - Parameter place: what errors call the recipe.
-    init(_ recipe: Recipe, place: String) throws {
+    init(_ recipe: Recipe) throws {
         self.recipe = recipe
-        digits = try Digits(folder: try Experiment.dataFolder(recipe, place), maximum: recipe.integer("data.maximum"))
+        digits = try Digits(folder: try Experiment.dataFolder(recipe), maximum: recipe.integer("data.maximum"))
         let holdsOut = recipe.flag("data.holdOutValidation")
         var training = holdsOut ? digits.train : digits.train.joined(with: digits.validation)
         training.maxShift = recipe.integer("data.maxShift")
@@ -29,17 +27,17 @@ struct Experiment {
         let (patch, width) = (recipe.integer("model.patchSize"), recipe.integer("model.width"))
         let size = digits.train.imageSize
         guard size.height % patch == 0, size.width % patch == 0 else {
-            throw RecipeError(place, "model.patchSize: patches of \(patch) pixels do not tile pictures of \(size.height) × \(size.width)")
+            throw recipe.error("model.patchSize", "patches of \(patch) pixels do not tile pictures of \(size.height) × \(size.width)")
         }
         let heads = recipe.integer("model.encoderHeads")
         guard width % heads == 0 else {
-            throw RecipeError(place, "model.width: \(width) does not divide by model.encoderHeads, \(heads)")
+            throw recipe.error("model.width", "\(width) does not divide by model.encoderHeads, \(heads)")
         }
         guard recipe.integer("training.accumulation") <= recipe.integer("training.batchSize") else {
-            throw RecipeError(place, "training.accumulation: more parts than training.batchSize has pictures")
+            throw recipe.error("training.accumulation", "more parts than training.batchSize has pictures")
         }
         guard recipe.integer("training.batchSize") <= training.count else {
-            throw RecipeError(place, "training.batchSize: \(recipe.integer("training.batchSize")) is more than the \(training.count) training pictures")
+            throw recipe.error("training.batchSize", "\(recipe.integer("training.batchSize")) is more than the \(training.count) training pictures")
         }
         options = ResamplerClassifier.Options(
             imageSize: size, classes: digits.train.classes, patchSize: patch, width: width,
@@ -52,13 +50,13 @@ struct Experiment {
                 feedForwardMultiple: recipe.integer("model.feedForwardMultiple")))
     }
 
-    private static func dataFolder(_ recipe: Recipe, _ place: String) throws -> String {
+    private static func dataFolder(_ recipe: Recipe) throws -> String {
         if let folder = recipe.optionalText("data.folder") { return folder }
         guard recipe.text("data.name") == "digits" else {
-            throw RecipeError(place, "data.folder: expected is the folder of the IDX files, since data.name is idx")
+            throw recipe.error("data.folder", "expected is the folder of the IDX files, since data.name is idx")
         }
         guard let folder = Digits.shippedFolder() else {
-            throw RecipeError(place, "data.folder: Data/digits is not below the working directory; name the folder")
+            throw recipe.error("data.folder", "Data/digits is not below the working directory; name the folder")
         }
         return folder
     }

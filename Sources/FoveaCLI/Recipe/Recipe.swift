@@ -13,20 +13,33 @@ struct RecipeError: Error, CustomStringConvertible {
 ///
 /// Read strictly: an unknown key, a value of another type or out of range is an error with its file and line. What the
 /// file leaves out has its default; `--set` goes over the file.
-struct Recipe: Equatable {
-    /// The file's name without its ending.
+struct Recipe {
+    /// The file's name without its ending; in a run's folder, the name of the recipe that the run was started with.
     let name: String
     private var values: [String: RecipeValue]
+    /// Where each value was given; nothing for defaults.
+    private var places: [String: String] = [:]
+    private let path: String
 
     /// Reads a recipe file, then applies `group.key=value` overrides.
     ///
     /// - Throws: `RecipeError`, or `FileError` where the file cannot be read.
     init(reading path: String, overrides: [String] = []) throws {
-        name = ((path as NSString).lastPathComponent as NSString).deletingPathExtension
-        values = Dictionary(uniqueKeysWithValues: RecipeSchema.keys.map { ($0.path, $0.defaultValue) })
+        self.path = path
         let text = try Recipe.text(of: path)
+        name =
+            Recipe.savedName(text) ?? ((path as NSString).lastPathComponent as NSString).deletingPathExtension
+        values = Dictionary(uniqueKeysWithValues: RecipeSchema.keys.map { ($0.path, $0.defaultValue) })
         try read(text, path)
         for override in overrides { try apply(override) }
+    }
+
+    /// What stands before the name in the first line of a resolved recipe. The file itself is always `recipe.yaml`.
+    private static let title = "# The resolved recipe of this run: "
+
+    private static func savedName(_ text: String) -> String? {
+        guard text.hasPrefix(title), let line = text.split(whereSeparator: \.isNewline).first else { return nil }
+        return String(line.dropFirst(title.count))
     }
 
     private static func text(of path: String) throws -> String {
@@ -67,8 +80,7 @@ struct Recipe: Equatable {
             let groupName = groupKey.string ?? ""
             let place = "\(path):\(groupKey.mark?.line ?? 1)"
             guard RecipeSchema.groups.contains(groupName) else {
-                let nearest = RecipeSchema.byPath.keys.contains(groupName) ? groupName : RecipeSchema.nearest(to: groupName)
-                throw RecipeError(place, "unknown key \"\(groupName)\"; the groups are \(RecipeSchema.groups.joined(separator: ", ")) (did you mean \(nearest)?)")
+                throw RecipeError(place, "unknown key \"\(groupName)\"; the groups are \(RecipeSchema.groups.joined(separator: ", ")) (did you mean \(RecipeSchema.nearestAtTop(to: groupName))?)")
             }
             // A group with nothing below it is a group with its defaults.
             if case .scalar(let scalar) = group, scalar.string.isEmpty { continue }
@@ -80,6 +92,7 @@ struct Recipe: Equatable {
                 let place = "\(path):\(keyNode.mark?.line ?? 1)"
                 guard seen.insert(keyPath).inserted else { throw RecipeError(place, "\(keyPath) stands here a second time") }
                 values[keyPath] = try Recipe.value(of: valueNode, for: keyPath, place)
+                places[keyPath] = place
             }
         }
     }
@@ -98,6 +111,7 @@ struct Recipe: Equatable {
             throw RecipeError(place, "the value is not YAML")
         }
         values[path] = try Recipe.value(of: node, for: path, place)
+        places[path] = place
     }
 
     private static func value(of node: Node, for path: String, _ place: String) throws -> RecipeValue {
@@ -108,7 +122,7 @@ struct Recipe: Equatable {
         case .scalar(let scalar):
             let isQuoted = scalar.style == .singleQuoted || scalar.style == .doubleQuoted
             guard let value = key.value(of: scalar.string, isQuoted: isQuoted) else {
-                throw RecipeError(place, "\(path): expected is \(key.expectation), not \(isQuoted ? "\"\(scalar.string)\"" : scalar.string)")
+                throw RecipeError(place, "\(path): expected is \(key.expectation), not \(isQuoted || scalar.string.isEmpty ? "\"\(scalar.string)\"" : scalar.string)")
             }
             return value
         case .sequence(let items):
@@ -129,6 +143,10 @@ struct Recipe: Equatable {
         switch error {
         case .scanner(_, _, let mark, _), .parser(_, _, let mark, _), .composer(_, _, let mark, _):
             ":\(mark.line)"
+        // The mark is where the key stands first.
+        case .duplicatedKeysInMapping(_, let context): ":\(context.mark.line)"
+        case .reader(_, let offset?, _, let yaml):
+            ":\(yaml.utf8.prefix(offset).count { $0 == UInt8(ascii: "\n") } + 1)"
         default: ""
         }
     }
@@ -138,13 +156,16 @@ struct Recipe: Equatable {
         case .scanner(_, let problem, _, _), .parser(_, let problem, _, _), .composer(_, let problem, _, _):
             "not YAML: \(problem)"
         case .duplicatedKeysInMapping(let duplicates, _):
-            "a key stands twice: \(duplicates.map { "\($0)" }.joined(separator: ", "))"
+            "the key \(duplicates.sorted().joined(separator: ", ")) stands here and a second time below; keep one"
         case .reader(let problem, _, _, _): "not YAML: \(problem)"
         default: "not YAML"
         }
     }
 
     // MARK: Values
+
+    /// A value that is right by itself but does not go with the data or with another.
+    func error(_ key: String, _ problem: String) -> RecipeError { RecipeError(places[key] ?? path, "\(key): \(problem)") }
 
     func integer(_ path: String) -> Int {
         if case .integer(let value)? = values[path] { value } else { 0 }
@@ -174,7 +195,7 @@ struct Recipe: Equatable {
 
     /// The whole recipe with every value, as YAML that reads back as this recipe.
     var yaml: String {
-        var text = "# The resolved recipe of this run: \(name).\n"
+        var text = Recipe.title + name.split(whereSeparator: \.isNewline).joined(separator: " ") + "\n"
         var group = ""
         for key in RecipeSchema.keys {
             let parts = key.path.split(separator: ".")
@@ -187,12 +208,10 @@ struct Recipe: Equatable {
         return text
     }
 
-    /// The first key whose value differs, apart from those that a resumed run may change.
-    func difference(from earlier: Recipe) -> (path: String, earlier: String, now: String)? {
+    /// The keys whose values differ, apart from those that a resumed run may change.
+    func differences(from earlier: Recipe) -> [(path: String, earlier: String, now: String)] {
         let free: Set = ["training.steps", "output.folder", "output.curve"]
-        for key in RecipeSchema.keys where !free.contains(key.path) && values[key.path] != earlier.values[key.path] {
-            return (key.path, earlier.values[key.path]!.yaml, values[key.path]!.yaml)
-        }
-        return nil
+        return RecipeSchema.keys.map(\.path).filter { !free.contains($0) && values[$0] != earlier.values[$0] }
+            .map { ($0, earlier.values[$0]!.yaml, values[$0]!.yaml) }
     }
 }

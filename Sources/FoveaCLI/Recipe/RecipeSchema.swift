@@ -63,6 +63,12 @@ enum RecipeSchema {
         }!.path
     }
 
+    /// What was meant by a wrong word where groups stand: a group, unless it is a key that lacks its group.
+    static func nearestAtTop(to word: String) -> String {
+        if let key = keys.first(where: { $0.path.hasSuffix("." + word) }) { return key.path }
+        return groups.min { edits($0, word.lowercased()) < edits($1, word.lowercased()) }!
+    }
+
     private static func distance(_ known: String, _ path: String, _ name: String) -> Int {
         let knownName = known.split(separator: ".").last.map(String.init) ?? known
         return min(edits(known.lowercased(), path.lowercased()), 1 + edits(knownName.lowercased(), name.lowercased()))

@@ -173,10 +173,8 @@ public struct CheckpointStore: Sendable {
     }
 
     private func makeFolder(_ path: String) throws(FileError) {
-        do {
-            try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-        } catch {
-            throw FileError(path: path, problem: "the folder cannot be made (\(systemReason(error)))")
+        if let reason = makeFolders(path) {
+            throw FileError(path: path, problem: "the folder cannot be made (\(reason))")
         }
     }
 

@@ -22,9 +22,12 @@ public final class RunFolder: Sendable {
     public let path: String
     private let lock: Int32
 
-    /// What this kind of folder holds. Only these are ever removed.
+    /// What this kind of folder holds, in the order of removal. Only these are ever removed.
+    ///
+    /// The recipe goes last and the records after the checkpoints that count on them: whenever a removal is cut short,
+    /// what is left is a run that resumes, and under its own recipe only.
     private static let contents = [
-        "recipe.yaml", "metrics.jsonl", "checkpoints", "model.safetensors", "curve.svg", "report.json",
+        "report.json", "curve.svg", "model.safetensors", "checkpoints", "metrics.jsonl", "recipe.yaml",
     ]
 
     /// How a run deals with what is in the folder already.
@@ -55,10 +58,8 @@ public final class RunFolder: Sendable {
             throw FileError(path: path, problem: "holds a run already; --resume continues it, --overwrite replaces it")
         default: break
         }
-        do {
-            try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-        } catch {
-            throw FileError(path: path, problem: "the folder cannot be made (\(systemReason(error))); name another with --output")
+        if let reason = makeFolders(path) {
+            throw FileError(path: path, problem: "the folder cannot be made (\(reason)); name another with --output")
         }
         lock = open(path + "/.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
         guard lock >= 0 else {
@@ -88,6 +89,26 @@ public final class RunFolder: Sendable {
     public static func holdsRun(_ path: String) -> Bool {
         contents.contains { FileManager.default.fileExists(atPath: path + "/" + $0) }
     }
+}
+
+/// Makes a folder and those that it is in, where they are missing.
+///
+/// Foundation does this too, but keeps the system's reason to itself.
+///
+/// - Returns: why it cannot be made, or nil.
+func makeFolders(_ path: String) -> String? {
+    guard !path.isEmpty else { return "its name is empty" }
+    let end = path.utf8.endIndex
+    for place in path.utf8.indices.dropFirst().filter({ path.utf8[$0] == UInt8(ascii: "/") }) + [end] {
+        guard mkdir(String(path[..<place]), 0o777) != 0 else { continue }
+        let code = errno
+        var status = stat()
+        let exists = stat(String(path[..<place]), &status) == 0
+        guard exists, status.st_mode & S_IFMT == S_IFDIR else {
+            return exists ? "\(path[..<place]) is a file" : String(cString: strerror(code))
+        }
+    }
+    return nil
 }
 
 /// What the system says about a failed file operation, in one line.
