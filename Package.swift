@@ -24,8 +24,12 @@ let package = Package(
 
         // Floor 1: loops in C. Debug builds optimise this target alone, so that tests run at full speed.
         .target(
-            name: "CKernels", dependencies: ["COpenBLAS"], exclude: ["loops"],
-            cSettings: [.unsafeFlags(["-O3"], .when(configuration: .debug))]),
+            name: "CKernels", dependencies: [.target(name: "COpenBLAS", condition: .when(platforms: [.linux]))],
+            cSettings: [
+                .define("ACCELERATE_NEW_LAPACK", .when(platforms: [.macOS])),
+                .unsafeFlags(["-O3"], .when(configuration: .debug)),
+            ],
+            linkerSettings: [.linkedFramework("Accelerate", .when(platforms: [.macOS]))]),
 
         // Floor 2: tensors and gradients.
         .target(name: "FoveaTensor", dependencies: ["CKernels"]),

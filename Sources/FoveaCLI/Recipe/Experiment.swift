@@ -48,6 +48,21 @@ struct Experiment {
                 heads: recipe.integer("model.resamplerHeads"), headWidth: recipe.integer("model.resamplerHeadWidth"),
                 latents: recipe.integer("model.latents"),
                 feedForwardMultiple: recipe.integer("model.feedForwardMultiple")))
+        try checkFrozenPaths()
+    }
+
+    /// A pattern that freezes nothing is a misspelt one; freezing everything trains nothing.
+    private func checkFrozenPaths() throws {
+        let patterns = recipe.list("training.freeze")
+        guard !patterns.isEmpty else { return }
+        let parameters = model.parameters
+        for pattern in patterns where !parameters.contains(where: { ParameterFilter.path(pattern)($0.key, $0.value) }) {
+            throw recipe.error("training.freeze", "no parameter has a path like \"\(pattern)\"; --dry-run lists them")
+        }
+        let trained = settings.trained
+        guard parameters.contains(where: { trained($0.key, $0.value) }) else {
+            throw recipe.error("training.freeze", "every parameter is frozen; at least one must be trained")
+        }
     }
 
     private static func dataFolder(_ recipe: Recipe) throws -> String {

@@ -66,21 +66,36 @@ public final class RunFolder: Sendable {
             throw FileError(path: path, problem: "cannot be written (\(String(cString: strerror(errno)))); name another folder with --output")
         }
         guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
-            close(lock)
             throw FileError(path: path, problem: "another process is training in this folder; wait for it or name another with --output")
         }
+        try removeLeftovers()
         if opening == .overwrite {
             for name in RunFolder.contents where FileManager.default.fileExists(atPath: path + "/" + name) {
-                do {
-                    try FileManager.default.removeItem(atPath: path + "/" + name)
-                } catch {
-                    throw FileError(path: path + "/" + name, problem: "cannot be removed (\(systemReason(error)))")
-                }
+                try remove(name)
             }
         }
     }
 
-    deinit { close(lock) }
+    /// Removes the temporary files of writes that a kill cut short.
+    private func removeLeftovers() throws(FileError) {
+        for name in (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+        where RunFolder.contents.contains(where: { name.hasPrefix(".\($0).tmp-") }) {
+            try remove(name)
+        }
+    }
+
+    private func remove(_ name: String) throws(FileError) {
+        do {
+            try FileManager.default.removeItem(atPath: path + "/" + name)
+        } catch {
+            throw FileError(path: path + "/" + name, problem: "cannot be removed (\(systemReason(error)))")
+        }
+    }
+
+    deinit {
+        // Also of a folder that could not be opened: then there may be no lock.
+        if lock >= 0 { close(lock) }
+    }
 
     /// The path of one of the run's files.
     public func file(_ name: String) -> String { path + "/" + name }
