@@ -66,6 +66,9 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
             ]),
+
+        // The command line is tested from outside, as the program that it is.
+        .testTarget(name: "FoveaCLITests", dependencies: ["FoveaCLI", "Fovea"]),
     ],
     swiftLanguageModes: [.v6]
 )
