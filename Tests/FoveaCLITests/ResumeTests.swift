@@ -81,6 +81,26 @@ struct ResumeTests {
         }
     }
 
+    @Test("a damaged checkpoint of a later step does not push out the ones that are being written")
+    func damagedAndKeepingOne() throws {
+        let bench = try Workbench()
+        try bench.prepare([
+            "training.steps": "200", "training.checkpointEvery": "100000", "training.keepCheckpoints": "1",
+            "training.logEvery": "1",
+        ])
+        try bench.prints(["train", "tiny.yaml", "--output", "run"])
+        try Damage.modelTruncated.apply(to: "run/checkpoints/step-00000200", in: bench)
+        // The log of the first time goes when the run starts anew, and grows again.
+        let long = try bench.data("run/metrics.jsonl").count
+        let running = try Command.start(["train", "tiny.yaml", "--output", "run", "--resume"], in: bench.path)
+        #expect(running.waits(until: { (try? 1..<long ~= bench.data("run/metrics.jsonl").count) == true }))
+        running.send(SIGINT)
+        let outcome = running.wait()
+        #expect(outcome.exitCode == 130, "\(outcome.summary)")
+        let steps = bench.checkpoints("run")
+        #expect(steps.count == 1 && outcome.output.contains("stopped after step \(steps[0]);"), "\(outcome.summary)")
+    }
+
     @Test("what was logged after the last checkpoint, half a line too, is logged again and once")
     func logAfterCheckpoint() throws {
         let bench = try Workbench()
