@@ -69,9 +69,20 @@ let package = Package(
                 .product(name: "Yams", package: "Yams"),
             ]),
 
-        .testTarget(name: "FoveaIOTests", dependencies: ["FoveaIO"]),
+        // Tests, floor by floor, and what they share.
         .target(name: "FoveaTestSupport", dependencies: ["FoveaTensor"], path: "Tests/Support"),
         .testTarget(name: "FoveaTensorTests", dependencies: ["FoveaTensor", "FoveaTestSupport"]),
+        .testTarget(name: "FoveaIOTests", dependencies: ["FoveaIO"]),
+        .testTarget(
+            name: "FoveaNNTests",
+            dependencies: ["FoveaNN", .product(name: "OrderedCollections", package: "swift-collections")]),
+        .testTarget(name: "FoveaCompressionTests", dependencies: ["FoveaCompression"]),
+        .testTarget(
+            name: "FoveaTrainingTests",
+            dependencies: ["FoveaData", .product(name: "OrderedCollections", package: "swift-collections")]),
+        .testTarget(name: "FoveaTests", dependencies: ["Fovea"]),
+        // The command line is tested from outside, as the program that it is.
+        .testTarget(name: "FoveaCLITests", dependencies: ["FoveaCLI", "Fovea"]),
     ],
     swiftLanguageModes: [.v6]
 )

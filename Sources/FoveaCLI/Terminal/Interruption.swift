@@ -19,7 +19,10 @@ enum Interruption {
     /// Takes INT and TERM from now on. A second signal ends the process at once, as the first does without this.
     static func watch() {
         _ = received  // makes the counter before a handler may need it
+        var signals = sigset_t()
+        sigemptyset(&signals)
         for number in [SIGINT, SIGTERM] {
+            sigaddset(&signals, number)
             signal(number) { number in
                 if Interruption.signalNumber.exchange(number, ordering: .relaxed) != 0 {
                     signal(number, SIG_DFL)
@@ -27,5 +30,7 @@ enum Interruption {
                 }
             }
         }
+        // A program that starts this one from a thread of a pool hands down that thread's mask, which blocks them.
+        pthread_sigmask(SIG_UNBLOCK, &signals, nil)
     }
 }

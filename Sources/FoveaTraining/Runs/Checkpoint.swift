@@ -88,14 +88,13 @@ public struct CheckpointStore: Sendable {
         return names.compactMap { $0.hasPrefix("step-") ? Int($0.dropFirst(5)) : nil }.sorted(by: >)
     }
 
-    /// Writes a checkpoint and removes those that are no longer kept.
+    /// Writes a checkpoint and removes those that are no longer kept, and those of later steps.
     ///
     /// - Returns: its folder.
     /// - Throws: `FileError`; the earlier checkpoints are then as they were.
     @discardableResult
     public func save<Model: Module>(_ state: TrainingState<Model>) throws(FileError) -> String {
         let final = path(state.step)
-        if FileManager.default.fileExists(atPath: final) { return final }
         let partial = folder + "/" + CheckpointStore.partialPrefix + String(state.step)
         try makeFolder(folder)
         try remove(partial)
@@ -113,10 +112,14 @@ public struct CheckpointStore: Sendable {
             peakBytes: state.peakBytes, optimizerStep: state.optimizer.step, averageUpdates: state.average?.updates,
             window: state.window, files: files)
         try writeTextAtomically(encoded(manifest), to: partial + "/state.json")
+        // One that is there already was passed over as unusable when the run went on.
+        try remove(final)
         guard rename(partial, final) == 0 else {
             throw FileError(path: final, problem: "the checkpoint cannot be put in place (\(String(cString: strerror(errno))))")
         }
         try syncDirectory(folder)
+        // Unusable ones of later steps must not count among those that are kept.
+        for passed in steps where passed > state.step { try remove(path(passed)) }
         for old in steps.dropFirst(keepLast) { try remove(path(old)) }
         return final
     }
