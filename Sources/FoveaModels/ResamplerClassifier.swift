@@ -91,7 +91,7 @@ public struct ResamplerClassifier: ImageClassifier {
         let x = tokens(images)
         // One medium of one frame for each sample.
         let latents = resampler(x.reshaped(to: [x.shape[0], 1, 1, x.shape[1], x.shape[2]]))
-        return classifier(latents.reshaped(to: [x.shape[0], -1]))
+        return classifier(latents.flattened(from: 1))
     }
 }
 

@@ -1,0 +1,174 @@
+import Fovea
+import Testing
+
+/// One published form of one entry, as the argument of a test.
+struct CatalogueForm: Sendable, CustomTestStringConvertible {
+    let entry: ModuleEntry
+    let form: PublishedForm
+
+    var testDescription: String { "\(entry.name) (\(form.layout))" }
+
+    static let all = ModuleCatalogue.entries.flatMap { entry in
+        entry.forms.map { CatalogueForm(entry: entry, form: $0) }
+    }
+
+    func instance(_ dtype: DType = .float64) throws -> any ModuleInstance {
+        try form.instance(form.sampleConfiguration, dtype: dtype, owner: entry.name)
+    }
+
+    func inputs(seed: UInt64 = 0) -> NamedTensors {
+        var source = SampleSource(key: RandomKey(seed: seed).folding(entry.name))
+        return form.sampleInputs(&source)
+    }
+}
+
+/// max|got − want| / (1e-3 + max|want|), the measure of the parity cases; infinite for another shape and for NaN.
+private func relativeDifference(_ got: Tensor, _ want: Tensor) -> Double {
+    guard got.shape == want.shape else { return .infinity }
+    let (gotValues, wantValues): ([Double], [Double]) = (
+        got.cast(to: .float64).scalars(), want.cast(to: .float64).scalars()
+    )
+    let distance = zip(gotValues, wantValues).reduce(0.0) { largest, pair in
+        let distance = abs(pair.0 - pair.1)
+        return distance.isNaN ? .infinity : max(largest, distance)
+    }
+    return distance / (1e-3 + (wantValues.map(abs).max() ?? 0))
+}
+
+@Suite struct CatalogueTests {
+    @Test("names are unique, and found")
+    func names() {
+        let names = ModuleCatalogue.entries.map(\.name)
+        #expect(Set(names).count == names.count)
+        for name in names { #expect(ModuleCatalogue.entry(name)?.name == name) }
+        #expect(ModuleCatalogue.entry("perceiver") == nil)
+        #expect(Set(CatalogueForm.all.map(\.testDescription)).count == CatalogueForm.all.count)
+    }
+
+    @Test("the sample runs and gives the outputs that the form states", arguments: CatalogueForm.all)
+    func sample(_ sample: CatalogueForm) throws {
+        let inputs = sample.inputs()
+        try sample.form.checkInputs(inputs, owner: "a test")
+        let outputs = try sample.instance().outputs(inputs)
+        #expect(outputs.keys.elements == sample.form.outputs.map(\.name))
+        for (name, output) in outputs {
+            #expect(output.dtype == .float64, "\(name)")
+            #expect(output.scalars(as: Double.self).allSatisfy { $0.isFinite }, "\(name)")
+        }
+    }
+
+    @Test("gradients for every parameter and input against finite differences, to 1e-6", arguments: CatalogueForm.all)
+    func gradients(_ sample: CatalogueForm) throws {
+        let instance = try sample.instance()
+        for seed in [0, 1] as [UInt64] {
+            let check = try instance.checkGradients(sample.inputs(seed: seed), name: sample.entry.name, seed: seed)
+            #expect(check.tolerance == 1e-6)
+            #expect(check.passed, "\(check.message)")
+            #expect(check.samples == 1 && check.worst != nil)
+        }
+    }
+
+    @Test("gradients come under the names of the weights and inputs, with their shapes", arguments: CatalogueForm.all)
+    func gradientNames(_ sample: CatalogueForm) throws {
+        let instance = try sample.instance()
+        let inputs = sample.inputs()
+        let cotangents = try instance.outputs(inputs).mapValues { Tensor.ones($0.shape, dtype: .float64) }
+        let gradients = try instance.gradients(inputs, cotangents: cotangents)
+        #expect(gradients.keys.elements == instance.weights.keys.elements + inputs.keys.elements)
+        for (name, tensor) in instance.weights.merging(inputs, uniquingKeysWith: { weight, _ in weight }) {
+            #expect(gradients[name]?.shape == tensor.shape, "\(name)")
+        }
+        // Without a cotangent there is nothing to differentiate.
+        #expect(throws: ModuleInputError.self) { _ = try instance.gradients(inputs, cotangents: [:]) }
+    }
+
+    @Test("a batch gives what its members give alone", arguments: CatalogueForm.all)
+    func batch(_ sample: CatalogueForm) throws {
+        // Two draws make a batch of four different members.
+        let (a, b) = (sample.inputs(seed: 0), sample.inputs(seed: 1))
+        var whole: NamedTensors = [:]
+        for (name, tensor) in a { whole[name] = concatenated([tensor, b[name]!], axis: 0) }
+        let size = try #require(whole.values.first?.shape[0])
+        try #require(whole.values.allSatisfy { $0.shape[0] == size }, "an input has no batch axis")
+        for (dtype, tolerance) in [(DType.float64, 1e-13), (.float32, 1e-6)] {
+            let instance = try sample.instance(dtype)
+            let inputs = whole.mapValues { $0.dtype.isDifferentiable ? $0.cast(to: dtype) : $0 }
+            let together = try instance.outputs(inputs)
+            for member in 0..<size {
+                let alone = try instance.outputs(inputs.mapValues { $0.sliced(axis: 0, member..<member + 1) })
+                for (name, output) in alone {
+                    let part = together[name]!.sliced(axis: 0, member..<member + 1)
+                    let difference = relativeDifference(output, part)
+                    #expect(difference <= tolerance, "\(name) of member \(member) in \(dtype)")
+                }
+            }
+        }
+    }
+
+    @Test("an empty batch gives an empty output", arguments: CatalogueForm.all)
+    func emptyBatch(_ sample: CatalogueForm) throws {
+        let inputs = sample.inputs().mapValues { $0.sliced(axis: 0, 0..<0) }
+        let whole = try sample.instance().outputs(sample.inputs())
+        for (name, output) in try sample.instance().outputs(inputs) {
+            #expect(output.shape == [0] + whole[name]!.shape.dropFirst(), "\(name)")
+        }
+    }
+
+    @Test("float32 agrees with float64", arguments: CatalogueForm.all)
+    func types(_ sample: CatalogueForm) throws {
+        let (wide, narrow) = (try sample.instance(), try sample.instance(.float32))
+        let inputs = sample.inputs()
+        let outputs = try wide.outputs(inputs)
+        for (name, output) in try narrow.outputs(inputs.mapValues { $0.cast(to: .float32) }) {
+            #expect(output.dtype == .float32, "\(name)")
+            #expect(relativeDifference(output, outputs[name]!) <= 2e-5, "\(name)")
+        }
+    }
+
+    @Test("weights load back under their published names", arguments: CatalogueForm.all)
+    func weights(_ sample: CatalogueForm) throws {
+        var instance = try sample.instance()
+        let drawn = instance.weights.mapValues { tensor in
+            Tensor.uniform(tensor.shape, key: RandomKey(seed: 77), dtype: .float64)
+        }
+        let report = try instance.load(drawn, source: "a test")
+        #expect(report.isComplete && report.cast.isEmpty)
+        #expect(instance.weights.keys == drawn.keys)
+        for (name, tensor) in instance.weights { #expect(tensor.bytes() == drawn[name]!.bytes(), "\(name)") }
+        #expect(instance.weights.values.reduce(0) { $0 + $1.count } == instance.module.parameterCount)
+    }
+
+    @Test("configurations and inputs that do not fit are errors", arguments: CatalogueForm.all)
+    func refusals(_ sample: CatalogueForm) throws {
+        let form = sample.form
+        func refused(_ configuration: [String: ConfigurationValue], _ part: String) throws {
+            let error = try #require(throws: ModuleInputError.self) {
+                _ = try form.instance(configuration, owner: "config.json")
+            }
+            #expect(error.description.contains(part), "\(error)")
+            #expect(!error.description.contains("\n"))
+        }
+        try refused(form.sampleConfiguration.merging(["colour": .int(1)]) { $1 }, "\"colour\"")
+        for key in form.keys {
+            try refused(form.sampleConfiguration.merging([key.name: .string("many")]) { $1 }, "\"\(key.name)\"")
+            if key.defaultValue == nil {
+                try refused(form.sampleConfiguration.filter { $0.key != key.name }, "\"\(key.name)\"")
+            }
+        }
+        let instance = try sample.instance()
+        for (name, tensor) in sample.inputs() {
+            var inputs = sample.inputs()
+            inputs[name] = nil
+            #expect(throws: ModuleInputError.self) { try form.checkInputs(inputs, owner: "a test") }
+            inputs = sample.inputs()
+            inputs["more"] = tensor
+            #expect(throws: ModuleInputError.self) { try form.checkInputs(inputs, owner: "a test") }
+            // One element more along the last axis, and integers.
+            inputs = sample.inputs()
+            inputs[name] = concatenated([tensor, tensor.sliced(axis: -1, 0..<1)], axis: -1)
+            #expect(throws: ModuleInputError.self, "\(name)") { _ = try instance.outputs(inputs) }
+            inputs[name] = tensor.cast(to: .int64)
+            #expect(throws: ModuleInputError.self, "\(name)") { _ = try instance.outputs(inputs) }
+        }
+    }
+}
