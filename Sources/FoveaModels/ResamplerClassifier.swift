@@ -31,11 +31,14 @@ public struct ResamplerClassifier: ImageClassifier {
         public var encoderHeads: Int
         /// The rate of the encoder's dropout.
         public var dropout: Double
+        /// Deviation of the normal numbers that positions start with.
+        public var positionDeviation: Double
         public var resampler: PerceiverResampler.Options
 
         public init(
             imageSize: (height: Int, width: Int), channels: Int = 1, classes: Int, patchSize: Int, width: Int,
-            encoderDepth: Int, encoderHeads: Int, dropout: Double = 0, resampler: PerceiverResampler.Options
+            encoderDepth: Int, encoderHeads: Int, dropout: Double = 0, positionDeviation: Double = 0.02,
+            resampler: PerceiverResampler.Options
         ) {
             self.imageSize = imageSize
             self.channels = channels
@@ -45,13 +48,15 @@ public struct ResamplerClassifier: ImageClassifier {
             self.encoderDepth = encoderDepth
             self.encoderHeads = encoderHeads
             self.dropout = dropout
+            self.positionDeviation = positionDeviation
             self.resampler = resampler
         }
 
         public static func == (a: Options, b: Options) -> Bool {
             a.imageSize == b.imageSize && a.channels == b.channels && a.classes == b.classes
                 && a.patchSize == b.patchSize && a.width == b.width && a.encoderDepth == b.encoderDepth
-                && a.encoderHeads == b.encoderHeads && a.dropout == b.dropout && a.resampler == b.resampler
+                && a.encoderHeads == b.encoderHeads && a.dropout == b.dropout
+                && a.positionDeviation == b.positionDeviation && a.resampler == b.resampler
         }
     }
 
@@ -59,7 +64,7 @@ public struct ResamplerClassifier: ImageClassifier {
     public init(_ options: Options, key: RandomKey) {
         patches = PatchEmbedding(
             imageSize: options.imageSize, patchSize: options.patchSize, channels: options.channels,
-            width: options.width, key: key.folding("patches"))
+            width: options.width, positionDeviation: options.positionDeviation, key: key.folding("patches"))
         encoder = (0..<options.encoderDepth).map {
             TransformerBlock(
                 options.width, heads: options.encoderHeads, dropout: options.dropout,

@@ -42,7 +42,7 @@ struct Experiment {
         options = ResamplerClassifier.Options(
             imageSize: size, classes: digits.train.classes, patchSize: patch, width: width,
             encoderDepth: recipe.integer("model.encoderDepth"), encoderHeads: heads,
-            dropout: recipe.number("model.dropout"),
+            dropout: recipe.number("model.dropout"), positionDeviation: recipe.number("model.positionDeviation"),
             resampler: .init(
                 width: width, depth: recipe.integer("model.resamplerDepth"),
                 heads: recipe.integer("model.resamplerHeads"), headWidth: recipe.integer("model.resamplerHeadWidth"),

@@ -12,6 +12,7 @@ enum RecipeSchema {
         .init("model.encoderDepth", .integer(0...64), default: .integer(2), "layers before the resampler"),
         .init("model.encoderHeads", .integer(1...128), default: .integer(4), "heads of those layers"),
         .init("model.dropout", .number(0...0.95), default: .number(0), "dropout in those layers"),
+        .init("model.positionDeviation", .number(0...10), default: .number(0.02), "deviation of the numbers that positions start with"),
         .init("model.latents", .integer(1...4096), default: .integer(4), "latents of the resampler"),
         .init("model.resamplerDepth", .integer(0...64), default: .integer(2), "layers of the resampler"),
         .init("model.resamplerHeads", .integer(1...128), default: .integer(4), "heads of the resampler"),

@@ -11,14 +11,19 @@ public struct PatchEmbedding: Module {
 
     /// - Parameters:
     ///   - imageSize: height and width in pixels, multiples of the patch size.
-    public init(imageSize: (height: Int, width: Int), patchSize: Int, channels: Int, width: Int, key: RandomKey) {
+    ///   - positionDeviation: of the normal numbers that positions start with. The usual 0.02 takes a small model
+    ///     hundreds of steps to grow out of.
+    public init(
+        imageSize: (height: Int, width: Int), patchSize: Int, channels: Int, width: Int,
+        positionDeviation: Double = 0.02, key: RandomKey
+    ) {
         guard patchSize > 0, imageSize.height % patchSize == 0, imageSize.width % patchSize == 0 else {
             trap("PatchEmbedding", "patches of \(patchSize) pixels do not tile a picture of \(imageSize) pixels")
         }
         self.patchSize = patchSize
         projection = Linear(channels * patchSize * patchSize, width, key: key.folding("projection"))
         let patches = imageSize.height / patchSize * (imageSize.width / patchSize)
-        positions = .normal([patches, width], deviation: 0.02, key: key.folding("positions"))
+        positions = .normal([patches, width], deviation: positionDeviation, key: key.folding("positions"))
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {
