@@ -72,7 +72,7 @@ final class Workbench {
         var snapshot = Snapshot()
         for entry in try FileManager.default.subpathsOfDirectory(atPath: root) {
             let attributes = try FileManager.default.attributesOfItem(atPath: root + "/" + entry)
-            // A folder's own time moves when a lock file is looked for, its entries tell what changed.
+            // What changed in a folder, its entries tell; its own time moves for temporary files too.
             let isFolder = attributes[.type] as? FileAttributeType == .typeDirectory
             snapshot.entries[entry] =
                 isFolder
