@@ -1,5 +1,5 @@
-import Fovea
 import Foundation
+import Fovea
 import Testing
 
 /// `fovea apply` beside the published class.
@@ -162,7 +162,8 @@ struct ApplyTests {
             var tensors = Dictionary(uniqueKeysWithValues: try file.tensors().map { ($0.key, $0.value) })
             change(&tensors)
             let place = "\(name.prefix(1)).safetensors"
-            try writeSafetensors(NamedTensors(uniqueKeysWithValues: tensors.map { ($0.key, $0.value) }), to: bench.file(place))
+            try writeSafetensors(
+                NamedTensors(uniqueKeysWithValues: tensors.map { ($0.key, $0.value) }), to: bench.file(place))
             options[option] = place
         }
         try bench.refuses(ApplyTests.arguments("g1", changing: options), mentions: mistake.mentions)

@@ -21,7 +21,8 @@ enum Command {
 
         /// All of it, for the message of a failed expectation.
         var summary: String {
-            let end = timedOut ? "took too long" : signal.map { "ended by signal \($0)" } ?? "exit code \(exitCode ?? -1)"
+            let end =
+                timedOut ? "took too long" : signal.map { "ended by signal \($0)" } ?? "exit code \(exitCode ?? -1)"
             return "\(end)\nstandard output: \(output)\nstandard error: \(errors)"
         }
     }

@@ -25,7 +25,10 @@ struct KillTests {
     func kills() throws {
         let bench = try Workbench()
         try bench.prepare(KillTests.recipe)
+        let start = Date()
         try bench.prints(["train", "tiny.yaml", "--output", "straight"])
+        // Of the order of a run, so that most kills come before its end on fast machines and slow ones.
+        let longest = Date().timeIntervalSince(start) / 3
         let steps = try bench.metrics("straight").map(\.step)
         #expect(steps == Array(stride(from: 4, through: 240, by: 4)))
 
@@ -41,14 +44,15 @@ struct KillTests {
                 let running = try Command.start(
                     ["train", "tiny.yaml", "--output", run, bench.exists(run) ? "--resume" : "--overwrite"],
                     in: bench.path)
-                wait(for: Aim.allCases[kills % 3], running, bench.file(run), &random)
+                wait(for: Aim.allCases[kills % 3], running, bench.file(run), longest, &random)
                 running.send(SIGKILL)
                 let outcome = running.wait()
                 isFinished = outcome.exitCode == 0
                 guard !isFinished else { break }
                 try #require(outcome.signal == SIGKILL, "\(outcome.summary)")
                 kills += 1
-                cutCheckpoints += entries(bench.file(run + "/checkpoints")).contains { $0.hasPrefix(".partial-") } ? 1 : 0
+                cutCheckpoints +=
+                    entries(bench.file(run + "/checkpoints")).contains { $0.hasPrefix(".partial-") } ? 1 : 0
             }
             try bench.prints(["train", "tiny.yaml", "--output", run, "--resume"])
             try bench.expectSameRun(run, "straight")
@@ -60,8 +64,10 @@ struct KillTests {
     }
 
     /// Returns at the instant to kill at, or when the process has ended.
-    private func wait(for aim: Aim, _ running: Running, _ run: String, _ random: inout SplitMix) {
-        let delay = Double(random.next() % 1_000) / 1_000 * 0.4
+    private func wait(
+        for aim: Aim, _ running: Running, _ run: String, _ longest: Double, _ random: inout SplitMix
+    ) {
+        let delay = Double(random.next() % 1_000) / 1_000 * longest
         let moment = Date(timeIntervalSinceNow: delay)
         while running.isRunning {
             let isDue = Date() >= moment
@@ -75,7 +81,7 @@ struct KillTests {
             case .fileWrite:
                 if entries(run).contains(where: { $0.hasPrefix(".") && $0.contains(".tmp-") }) { return }
                 // Between start and end there is none; the end may be far.
-                if Date() >= moment + 0.5 { return }
+                if Date() >= moment + longest { return }
             }
         }
     }

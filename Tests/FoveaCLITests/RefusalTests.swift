@@ -34,7 +34,8 @@ struct RefusalTests {
         .init("a list for a number", "model:\n  width: [8]\n", "r.yaml:2", "model.width", "not a list"),
         .init("a group for a number", "model:\n  width:\n    a: 8\n", "r.yaml:2", "model.width", "not a group"),
         .init("no value", "model:\n  width:\n", "r.yaml:2", "model.width", "a whole number", "not \"\""),
-        .init("a null for a number", "model:\n  width: null\n", "r.yaml:2", "model.width", "a whole number", "not null"),
+        .init(
+            "a null for a number", "model:\n  width: null\n", "r.yaml:2", "model.width", "a whole number", "not null"),
         .init("a yes for a flag", "data:\n  holdOutValidation: yes\n", "r.yaml:2", "true or false, not yes"),
         .init(
             "an unknown choice", "training:\n  schedule: cosin\n", "r.yaml:2", "training.schedule",
@@ -145,7 +146,8 @@ struct RefusalTests {
         .train("--resume without a folder", ["--resume"], "new", "no run to resume"),
         .init("no recipe", ["train"], exitCode: 64, "<recipe>", "fovea train --help"),
         .init("no such command", ["trian"], exitCode: 64, "trian", "fovea --help"),
-        .init("a file for the run", ["train", "tiny.yaml", "--output", "plain.txt"], "plain.txt", "is a file", "--output"),
+        .init(
+            "a file for the run", ["train", "tiny.yaml", "--output", "plain.txt"], "plain.txt", "is a file", "--output"),
         .init(
             "a run below a file", ["train", "tiny.yaml", "--output", "plain.txt/a/b"], "plain.txt/a/b",
             "plain.txt is a file", "--output"),
@@ -166,7 +168,8 @@ struct RefusalTests {
         let bench = try Workbench()
         try bench.prepare()
         try bench.refuses(
-            ["train", "tiny.yaml", "--output", folder], mentions: [folder, "cannot be made", "No such file", "--output"])
+            ["train", "tiny.yaml", "--output", folder],
+            mentions: [folder, "cannot be made", "No such file", "--output"])
     }
     #endif
 
@@ -183,7 +186,8 @@ struct RefusalTests {
         .init(
             "export under unknown names", ["export", "run", "--layout", "nonsense", "--output", "w"],
             "--layout nonsense", "native or open-flamingo"),
-        .init("export an unknown part", ["export", "run", "--part", "eye", "--output", "w"], "--part eye", "compressor"),
+        .init(
+            "export an unknown part", ["export", "run", "--part", "eye", "--output", "w"], "--part eye", "compressor"),
         .init(
             "export a model under published names",
             ["export", "run", "--part", "model", "--layout", "open-flamingo", "--output", "w"], "open-flamingo",
@@ -232,7 +236,8 @@ struct RefusalTests {
 
     static let datasets: [BadDataset] = [
         .init(
-            "truncated images", "train-images-idx3-ubyte", Workbench.idx([60, 8, 8], [UInt8](repeating: 0, count: 3_839)),
+            "truncated images", "train-images-idx3-ubyte",
+            Workbench.idx([60, 8, 8], [UInt8](repeating: 0, count: 3_839)),
             "truncated"),
         .init("a truncated header", "test-images-idx3-ubyte", Data([0, 0, 8, 3, 0, 0]), "truncated"),
         .init("truncated labels", "validation-labels-idx1-ubyte", Workbench.idx([12], [0, 1]), "truncated"),
@@ -244,13 +249,15 @@ struct RefusalTests {
         .init("an empty file", "train-labels-idx1-ubyte", Data(), "header of IDX"),
         .init("no file", "test-labels-idx1-ubyte", nil, "No such file"),
         .init(
-            "fewer labels than images", "train-labels-idx1-ubyte", Workbench.idx([59], [UInt8](repeating: 0, count: 59)),
+            "fewer labels than images", "train-labels-idx1-ubyte",
+            Workbench.idx([59], [UInt8](repeating: 0, count: 59)),
             "59 labels", "60 images"),
         .init(
             "images for labels", "test-labels-idx1-ubyte", Workbench.idx([20, 1], [UInt8](repeating: 0, count: 20)),
             "[20, 1]", "expected are bytes [count]"),
         .init(
-            "labels for images", "test-images-idx3-ubyte", Workbench.idx([20], [UInt8](repeating: 0, count: 20)), "[20]",
+            "labels for images", "test-images-idx3-ubyte", Workbench.idx([20], [UInt8](repeating: 0, count: 20)),
+            "[20]",
             "[count, height, width]"),
         .init("no pictures", "train-images-idx3-ubyte", Workbench.idx([0, 8, 8], []), "60 labels"),
         .init("a broken gzip", "test-labels-idx1-ubyte", Data([0x1F, 0x8B, 8, 0, 1, 2, 3]), "gzip"),
@@ -276,7 +283,8 @@ struct RefusalTests {
         try bench.prepare(["training.steps": "2"])
         try bench.prints(["train", "tiny.yaml", "--output", "run"])
         try bench.refuses(
-            ["train", "tiny.yaml", "--output", "run"], mentions: ["run: holds a run already", "--resume", "--overwrite"])
+            ["train", "tiny.yaml", "--output", "run"],
+            mentions: ["run: holds a run already", "--resume", "--overwrite"])
     }
 
     @Test("--overwrite with a mistake in the recipe leaves the old run as it was")

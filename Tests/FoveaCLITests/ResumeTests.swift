@@ -39,7 +39,8 @@ struct ResumeTests {
 
     /// Something that may be wrong with a file of a checkpoint.
     enum Damage: String, CaseIterable, CustomTestStringConvertible {
-        case modelTruncated, modelGone, optimizerEmpty, optimizerOfAnotherRun, stateGone, stateNoJSON, stateOfAnotherFormat
+        case modelTruncated, modelGone, optimizerEmpty, optimizerOfAnotherRun, stateGone, stateNoJSON,
+            stateOfAnotherFormat
 
         var testDescription: String { rawValue }
 
@@ -62,7 +63,8 @@ struct ResumeTests {
         }
     }
 
-    @Test("a damaged checkpoint is passed over for the one before, and without any the run starts anew",
+    @Test(
+        "a damaged checkpoint is passed over for the one before, and without any the run starts anew",
         arguments: Damage.allCases)
     func damaged(_ damage: Damage) throws {
         let bench = try Workbench()
@@ -118,7 +120,8 @@ struct ResumeTests {
         try bench.expectSameRun("run", "straight")
     }
 
-    @Test("Ctrl-C saves, says how to go on and exits with 130; a request to end likewise with 143",
+    @Test(
+        "Ctrl-C saves, says how to go on and exits with 130; a request to end likewise with 143",
         arguments: [(SIGINT, Int32(130)), (SIGTERM, Int32(143))])
     func interrupted(_ signal: Int32, _ exitCode: Int32) throws {
         let bench = try Workbench()
@@ -138,7 +141,9 @@ struct ResumeTests {
         #expect(outcome.errors.isEmpty)
         let step = try #require(bench.checkpoints("a run").last)
         #expect(step < 400 && bench.checkpoints("a run") == [step])
-        #expect(outcome.output.contains("stopped after step \(step); the checkpoint is \(try bench.newestCheckpoint("a run"))"))
+        #expect(
+            outcome.output.contains(
+                "stopped after step \(step); the checkpoint is \(try bench.newestCheckpoint("a run"))"))
         #expect(!bench.exists("a run/report.json"))
 
         // What it says can be typed as it is.
@@ -165,7 +170,8 @@ struct ResumeTests {
         let running = try Command.start(["train", "tiny.yaml", "--output", "run"], in: bench.path)
         #expect(running.waits(until: { bench.exists("run/metrics.jsonl") && bench.checkpoints("run").count > 1 }))
         for flag in ["--resume", "--overwrite"] {
-            let outcome = try bench.fovea("train", "tiny.yaml", "--output", "run", flag)
+            let arguments = ["train", "tiny.yaml", "--output", "run", flag]
+            let outcome = try Command.run(arguments, in: bench.path, seconds: 10)
             #expect(outcome.exitCode == 1, "\(outcome.summary)")
             #expect(outcome.errors.contains("run: another process is training in this folder"))
             #expect(outcome.errors.filter(\.isNewline).count == 1)

@@ -1,5 +1,5 @@
-import Fovea
 import Foundation
+import Fovea
 import Testing
 
 /// From a recipe to exported weights, and every command that looks at what came of it.
@@ -175,9 +175,10 @@ struct WholePathTests {
         let values = try published.values()
         // The published class has keys above values in one matrix.
         #expect(
-            values["layers.0.0.to_kv.weight"] == expected["layers.0.attention.key.weight"].map {
-                $0 + expected["layers.0.attention.value.weight"]!
-            })
+            values["layers.0.0.to_kv.weight"]
+                == expected["layers.0.attention.key.weight"].map {
+                    $0 + expected["layers.0.attention.value.weight"]!
+                })
         #expect(values["layers.0.1.3.weight"] == expected["layers.0.feedForward.contract.weight"])
     }
 
@@ -218,7 +219,10 @@ struct WholePathTests {
         }
         let weights = try listing("w.safetensors")
         #expect(weights.format == "safetensors" && weights.tensors.count == 14 && weights.bytes == weights.elements * 4)
-        #expect(weights.tensors.contains { $0.name == "layers.0.0.to_kv.weight" && $0.dtype == "F32" && $0.shape == [16, 8] })
+        #expect(
+            weights.tensors.contains {
+                $0.name == "layers.0.0.to_kv.weight" && $0.dtype == "F32" && $0.shape == [16, 8]
+            })
         #expect(weights.metadata["layout"] == "open-flamingo")
         let weightsText = try bench.prints(["inspect", "w.safetensors"])
         #expect(weightsText.contains("layers.0.0.to_kv.weight") && weightsText.contains("[16, 8]"))

@@ -34,10 +34,6 @@ final class Workbench {
         try data.write(to: url)
     }
 
-    /// Runs `fovea` with the folder as working directory.
-    @discardableResult
-    func fovea(_ arguments: String...) throws -> Command.Outcome { try Command.run(arguments, in: path) }
-
     /// Runs `fovea`, which must succeed and complain of nothing, and returns what it printed.
     @discardableResult
     func prints(_ arguments: [String], sourceLocation: SourceLocation = #_sourceLocation) throws -> String {
@@ -50,7 +46,8 @@ final class Workbench {
     /// Runs `fovea`, which must fail as every failure should: with the exit code, one line on standard error that
     /// mentions all of `mentions`, nothing on standard output, and every file and folder as it was.
     func refuses(
-        _ arguments: [String], exitCode: Int32 = 1, mentions: [String], sourceLocation: SourceLocation = #_sourceLocation
+        _ arguments: [String], exitCode: Int32 = 1, mentions: [String],
+        sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
         let before = try snapshot()
         let outcome = try Command.run(arguments, in: path)
@@ -75,7 +72,7 @@ final class Workbench {
         var snapshot = Snapshot()
         for entry in try FileManager.default.subpathsOfDirectory(atPath: root) {
             let attributes = try FileManager.default.attributesOfItem(atPath: root + "/" + entry)
-            // A folder's own time moves when a lock file is looked for, its entries tell what changed.
+            // What changed in a folder, its entries tell; its own time moves for temporary files too.
             let isFolder = attributes[.type] as? FileAttributeType == .typeDirectory
             snapshot.entries[entry] =
                 isFolder

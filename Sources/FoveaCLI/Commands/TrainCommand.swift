@@ -70,7 +70,9 @@ struct TrainCommand: ParsableCommand {
         guard differences.isEmpty else {
             let list = differences.map { "\($0.path) is \($0.now) and was \($0.earlier)" }.joined(separator: ", ")
             throw RecipeError(
-                recipe, "differs from the recipe of the run in \(folder.path): \(list); a resumed run may change training.steps alone")
+                recipe,
+                "differs from the recipe of the run in \(folder.path): \(list); "
+                    + "a resumed run may change training.steps alone")
         }
     }
 

@@ -27,7 +27,8 @@ struct Experiment {
         let (patch, width) = (recipe.integer("model.patchSize"), recipe.integer("model.width"))
         let size = digits.train.imageSize
         guard size.height % patch == 0, size.width % patch == 0 else {
-            throw recipe.error("model.patchSize", "patches of \(patch) pixels do not tile pictures of \(size.height) × \(size.width)")
+            throw recipe.error(
+                "model.patchSize", "patches of \(patch) pixels do not tile pictures of \(size.height) × \(size.width)")
         }
         let heads = recipe.integer("model.encoderHeads")
         guard width % heads == 0 else {
@@ -37,7 +38,9 @@ struct Experiment {
             throw recipe.error("training.accumulation", "more parts than training.batchSize has pictures")
         }
         guard recipe.integer("training.batchSize") <= training.count else {
-            throw recipe.error("training.batchSize", "\(recipe.integer("training.batchSize")) is more than the \(training.count) training pictures")
+            throw recipe.error(
+                "training.batchSize",
+                "\(recipe.integer("training.batchSize")) is more than the \(training.count) training pictures")
         }
         options = ResamplerClassifier.Options(
             imageSize: size, classes: digits.train.classes, patchSize: patch, width: width,

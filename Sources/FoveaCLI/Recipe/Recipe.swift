@@ -80,7 +80,10 @@ struct Recipe {
             let groupName = groupKey.string ?? ""
             let place = "\(path):\(groupKey.mark?.line ?? 1)"
             guard RecipeSchema.groups.contains(groupName) else {
-                throw RecipeError(place, "unknown key \"\(groupName)\"; the groups are \(RecipeSchema.groups.joined(separator: ", ")) (did you mean \(RecipeSchema.nearestAtTop(to: groupName))?)")
+                throw RecipeError(
+                    place,
+                    "unknown key \"\(groupName)\"; the groups are \(RecipeSchema.groups.joined(separator: ", ")) "
+                        + "(did you mean \(RecipeSchema.nearestAtTop(to: groupName))?)")
             }
             // A group with nothing below it is a group with its defaults.
             if case .scalar(let scalar) = group, scalar.string.isEmpty { continue }
@@ -122,7 +125,8 @@ struct Recipe {
         case .scalar(let scalar):
             let isQuoted = scalar.style == .singleQuoted || scalar.style == .doubleQuoted
             guard let value = key.value(of: scalar.string, isQuoted: isQuoted) else {
-                throw RecipeError(place, "\(path): expected is \(key.expectation), not \(isQuoted || scalar.string.isEmpty ? "\"\(scalar.string)\"" : scalar.string)")
+                let found = isQuoted || scalar.string.isEmpty ? "\"\(scalar.string)\"" : scalar.string
+                throw RecipeError(place, "\(path): expected is \(key.expectation), not \(found)")
             }
             return value
         case .sequence(let items):
@@ -165,7 +169,9 @@ struct Recipe {
     // MARK: Values
 
     /// A value that is right by itself but does not go with the data or with another.
-    func error(_ key: String, _ problem: String) -> RecipeError { RecipeError(places[key] ?? path, "\(key): \(problem)") }
+    func error(_ key: String, _ problem: String) -> RecipeError {
+        RecipeError(places[key] ?? path, "\(key): \(problem)")
+    }
 
     func integer(_ path: String) -> Int {
         if case .integer(let value)? = values[path] { value } else { 0 }
