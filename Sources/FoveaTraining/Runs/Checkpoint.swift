@@ -95,7 +95,12 @@ public struct CheckpointStore: Sendable {
     @discardableResult
     public func save<Model: Module>(_ state: TrainingState<Model>) throws(FileError) -> String {
         let final = path(state.step)
-        if FileManager.default.fileExists(atPath: final) { return final }
+        if FileManager.default.fileExists(atPath: final) {
+            // One that was passed over as damaged must not stand in the way of a good one.
+            var candidate = state
+            if (try? load(final, into: &candidate)) != nil { return final }
+            try remove(final)
+        }
         let partial = folder + "/" + CheckpointStore.partialPrefix + String(state.step)
         try makeFolder(folder)
         try remove(partial)
@@ -117,7 +122,8 @@ public struct CheckpointStore: Sendable {
             throw FileError(path: final, problem: "the checkpoint cannot be put in place (\(String(cString: strerror(errno))))")
         }
         try syncDirectory(folder)
-        for old in steps.dropFirst(keepLast) { try remove(path(old)) }
+        // Later ones were passed over as damaged: they do not count, or they would push out the one just written.
+        for old in steps.filter({ $0 <= state.step }).dropFirst(keepLast) { try remove(path(old)) }
         return final
     }
 
