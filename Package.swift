@@ -66,6 +66,16 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
             ]),
+
+        // The tests, floor by floor.
+        .testTarget(
+            name: "FoveaNNTests",
+            dependencies: ["FoveaNN", .product(name: "OrderedCollections", package: "swift-collections")]),
+        .testTarget(name: "FoveaCompressionTests", dependencies: ["FoveaCompression"]),
+        .testTarget(
+            name: "FoveaTrainingTests",
+            dependencies: ["FoveaData", .product(name: "OrderedCollections", package: "swift-collections")]),
+        .testTarget(name: "FoveaTests", dependencies: ["Fovea"]),
     ],
     swiftLanguageModes: [.v6]
 )
