@@ -1,8 +1,8 @@
+import Foundation
 import FoveaCompression
 import FoveaIO
 import FoveaNN
 import FoveaTensor
-import Foundation
 import Testing
 
 /// A folder of `Tests/Fixtures`: a published module's weights, inputs, outputs and gradients.

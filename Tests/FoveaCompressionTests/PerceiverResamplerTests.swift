@@ -1,8 +1,8 @@
+import Foundation
 import FoveaCompression
 import FoveaIO
 import FoveaNN
 import FoveaTensor
-import Foundation
 import Testing
 
 @Suite("parity with open_flamingo's PerceiverResampler") struct PerceiverResamplerParityTests {
@@ -146,7 +146,8 @@ import Testing
             for medium in [0, 2] {
                 #expect(
                     relativeDifference(
-                        after.sliced(axis: 1, medium..<medium + 1), before.sliced(axis: 1, medium..<medium + 1)) < 1e-13)
+                        after.sliced(axis: 1, medium..<medium + 1), before.sliced(axis: 1, medium..<medium + 1)) < 1e-13
+                )
             }
             #expect(relativeDifference(after.sliced(axis: 1, 1..<2), before.sliced(axis: 1, 1..<2)) > 1e-3)
         }
@@ -308,8 +309,10 @@ import Testing
 
     @Test("to_kv holds the keys above the values")
     func fusedOrder() {
-        let model = PerceiverResampler(.init(width: 4, depth: 1, heads: 1, headWidth: 2, latents: 2), key: RandomKey(seed: 1))
-        let fused = WeightLayout<PerceiverResampler>.openFlamingo.published(model.parameters)["layers.0.0.to_kv.weight"]!
+        let model = PerceiverResampler(
+            .init(width: 4, depth: 1, heads: 1, headWidth: 2, latents: 2), key: RandomKey(seed: 1))
+        let fused = WeightLayout<PerceiverResampler>.openFlamingo.published(model.parameters)[
+            "layers.0.0.to_kv.weight"]!
         #expect(fused.shape == [4, 4])
         let attention = model.layers[0].attention
         #expect(fused.doubles == attention.key.weight.doubles + attention.value.weight.doubles)

@@ -1,6 +1,6 @@
+import Foundation
 import FoveaNN
 import FoveaTensor
-import Foundation
 import Testing
 
 extension Tensor {

@@ -1,6 +1,6 @@
+import Foundation
 import FoveaNN
 import FoveaTensor
-import Foundation
 import Testing
 
 // Each layer against loops over Doubles that follow its equations and nothing else.
@@ -245,7 +245,8 @@ private let (wide, narrow) = (1e-12, 2e-5)
 
     @Test("projection and positions, one row for each patch")
     func patchEmbedding() {
-        let layer = stirred(PatchEmbedding(imageSize: (2, 4), patchSize: 2, channels: 1, width: 3, key: RandomKey(seed: 0)))
+        let layer = stirred(
+            PatchEmbedding(imageSize: (2, 4), patchSize: 2, channels: 1, width: 3, key: RandomKey(seed: 0)))
         #expect(layer.positions.shape == [2, 3] && layer.projection.weight.shape == [3, 4])
         let x = Tensor.sample([2, 1, 2, 4], "x")
         let pixels = x.doubles
@@ -291,7 +292,8 @@ private let (wide, narrow) = (1e-12, 2e-5)
     }
 
     /// Mean, standard deviation, least and largest of 40,000 numbers.
-    private func statistics(_ initializer: Initializer) -> (mean: Double, deviation: Double, range: ClosedRange<Double>) {
+    private func statistics(_ initializer: Initializer) -> (mean: Double, deviation: Double, range: ClosedRange<Double>)
+    {
         let values = initializer([200, 200], key: key, dtype: .float64).doubles
         let mean = values.reduce(0, +) / Double(values.count)
         let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count)

@@ -1,7 +1,7 @@
+import Foundation
 import FoveaIO
 import FoveaNN
 import FoveaTensor
-import Foundation
 import OrderedCollections
 import Testing
 
@@ -53,7 +53,9 @@ extension WeightLayout where Model == Stack {
     }
 }
 
-private func fit(_ model: inout Stack, _ tensors: OrderedDictionary<String, Tensor>, strict: Bool = true) throws -> LoadReport {
+private func fit(_ model: inout Stack, _ tensors: OrderedDictionary<String, Tensor>, strict: Bool = true) throws
+    -> LoadReport
+{
     try model.load(from: tensors, source: "a test", layout: .published, strict: strict)
 }
 
@@ -103,7 +105,8 @@ private func fit(_ model: inout Stack, _ tensors: OrderedDictionary<String, Tens
             (model.mixers[0].key.weight.sum() * 2) + model.mixers[0].value.weight.sum() * 3
         }
         let published = WeightLayout<Stack>.published.published(gradients.tensors)
-        #expect(published["blocks.0.attn.kv"]?.doubles == Array(repeating: 2, count: 12) + Array(repeating: 3, count: 6))
+        #expect(
+            published["blocks.0.attn.kv"]?.doubles == Array(repeating: 2, count: 12) + Array(repeating: 3, count: 6))
         #expect(published["scale"]?.doubles == [0, 0, 0, 0, 0])
     }
 
@@ -169,7 +172,9 @@ private func fit(_ model: inout Stack, _ tensors: OrderedDictionary<String, Tens
         #expect(!report.isComplete)
         let text = error.description
         #expect(!text.contains("\n") && text.contains("a test") && text.contains("published"))
-        for part in ["blocks.0.attn.kv is [7, 3], not [6, 3]", "1 missing", "1 unexpected", "scale from float64", "5 matched"] {
+        for part in [
+            "blocks.0.attn.kv is [7, 3], not [6, 3]", "1 missing", "1 unexpected", "scale from float64", "5 matched",
+        ] {
             #expect(text.contains(part), "\(part) in \(text)")
         }
     }
@@ -204,7 +209,8 @@ private func fit(_ model: inout Stack, _ tensors: OrderedDictionary<String, Tens
         #expect(report.missing == ["blocks.0.attn.to_q.bias"] && report.unexpected == ["extra"])
         #expect(report.mismatched.map(\.name) == ["scale"])
         let expected = bits(Stack(1)).merging(
-            before.filter { ["scale", "mixers.0.query.bias"].contains($0.key) }) { $1 }
+            before.filter { ["scale", "mixers.0.query.bias"].contains($0.key) }
+        ) { $1 }
         #expect(bits(model) == expected)
     }
 

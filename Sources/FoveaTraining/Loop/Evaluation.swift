@@ -31,4 +31,11 @@ public struct Evaluation: Sendable, Codable, Equatable {
     public var accuracy: Double
     public var samples: Int
     public var confusion: ConfusionMatrix
+
+    public init(loss: Double, accuracy: Double, samples: Int, confusion: ConfusionMatrix) {
+        self.loss = loss
+        self.accuracy = accuracy
+        self.samples = samples
+        self.confusion = confusion
+    }
 }

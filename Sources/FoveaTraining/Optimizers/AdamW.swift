@@ -49,6 +49,7 @@ public struct AdamW: Optimizer {
                 ?? Moments(
                     first: .zeros(parameter.shape, dtype: parameter.dtype),
                     second: .zeros(parameter.shape, dtype: parameter.dtype))
+            requireFit(path, parameter, [moment.first, moment.second])
             moment.first.makeUnique()
             moment.second.makeUnique()
             let loop = pick(Kernels.table.pointee.adamw, parameter.dtype)

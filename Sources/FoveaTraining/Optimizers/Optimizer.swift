@@ -62,6 +62,13 @@ extension Tensor {
     }
 }
 
+/// Traps when restored state is not of the parameter's shape and type: the loops would write past its end.
+func requireFit(_ path: String, _ parameter: Tensor, _ state: [Tensor]) {
+    for tensor in state where tensor.shape != parameter.shape || tensor.dtype != parameter.dtype {
+        trap("update", "the optimizer's state of \(path) does not fit the parameter", tensor, parameter)
+    }
+}
+
 /// Takes the tensors named `prefix` + path out of a saved state.
 func statePart(
     _ state: OrderedDictionary<String, Tensor>, _ prefix: String

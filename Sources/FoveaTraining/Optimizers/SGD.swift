@@ -36,6 +36,7 @@ public struct SGD: Optimizer {
         step += 1
         forEachUpdate(&model, gradients, groups) { path, parameter, gradient, group in
             var velocity = velocities.removeValue(forKey: path) ?? .zeros(parameter.shape, dtype: parameter.dtype)
+            requireFit(path, parameter, [velocity])
             velocity.makeUnique()
             let loop = pick(Kernels.table.pointee.sgd, parameter.dtype)
             let size = parameter.dtype.size

@@ -163,6 +163,15 @@ public struct CheckpointStore: Sendable {
         }
         try state.model.load(from: path + "/model.safetensors")
         let saved = try SafetensorsFile(reading: path + "/optimizer.safetensors").tensors()
+        let parameters = state.model.parameters
+        for (name, tensor) in saved {
+            // Names are a kind and the parameter's path: `moment1.encoder.norm.weight`.
+            guard let dot = name.firstIndex(of: "."), let parameter = parameters[String(name[name.index(after: dot)...])]
+            else { continue }
+            guard tensor.shape == parameter.shape, tensor.dtype == parameter.dtype else {
+                throw FileError(path: path, problem: "\(name) is \(tensor.dtype) \(tensor.shape), unlike its parameter")
+            }
+        }
         try state.optimizer.restore(step: manifest.optimizerStep, state: saved)
         if let average = state.average, let updates = manifest.averageUpdates {
             var model = average.model

@@ -101,12 +101,13 @@ public struct TrainingCurve: Sendable {
 
     private func short(_ value: Double) -> String {
         let rounded = (value * 100).rounded() / 100
-        return rounded == rounded.rounded() ? String(Int(rounded)) : String(rounded)
+        // A loss that went astray may be larger than any Int.
+        return Int(exactly: rounded).map(String.init) ?? String(rounded)
     }
 
     private func percent(_ value: Double) -> String { short((value * 1000).rounded() / 10) + " %" }
 
     private func escaped(_ text: String) -> String {
-        text.replacing("&", with: "&amp;").replacing("<", with: "&lt;")
+        text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
     }
 }

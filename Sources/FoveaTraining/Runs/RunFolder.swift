@@ -66,6 +66,7 @@ public final class RunFolder: Sendable {
             throw FileError(path: path, problem: "cannot be written (\(String(cString: strerror(errno)))); name another folder with --output")
         }
         guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
+            // `deinit` runs, and closes it.
             throw FileError(path: path, problem: "another process is training in this folder; wait for it or name another with --output")
         }
         try removeLeftovers()
