@@ -1,6 +1,6 @@
+import Foundation
 import FoveaIO
 import FoveaTraining
-import Foundation
 
 /// The handwritten digits that come with the project, or any set of IDX files named in the same way.
 ///
@@ -26,7 +26,9 @@ public struct Digits: Sendable {
         validation = try part("validation")
         test = try part("test")
         for other in [validation, test] where other.imageSize != train.imageSize {
-            throw FileError(path: folder, problem: "the parts have pictures of different sizes: \(train.imageSize) and \(other.imageSize)")
+            throw FileError(
+                path: folder,
+                problem: "the parts have pictures of different sizes: \(train.imageSize) and \(other.imageSize)")
         }
         for other in [validation, test] where other.classes > train.classes {
             throw FileError(path: folder, problem: "label \(other.classes - 1) does not occur in the training part")

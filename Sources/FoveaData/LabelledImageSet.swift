@@ -1,7 +1,7 @@
+import Foundation
 import FoveaIO
 import FoveaTensor
 import FoveaTraining
-import Foundation
 
 /// Pictures with a class each, from a pair of IDX files, as MNIST and its like come.
 public struct LabelledImageSet: Dataset {
@@ -24,14 +24,17 @@ public struct LabelledImageSet: Dataset {
         let labelTensor = try readIDX(labels)
         guard imageTensor.dtype == .uint8, imageTensor.rank == 3 else {
             throw FileError(
-                path: images, problem: "holds \(imageTensor.dtype) \(imageTensor.shape); expected are bytes [count, height, width]")
+                path: images,
+                problem: "holds \(imageTensor.dtype) \(imageTensor.shape); expected are bytes [count, height, width]")
         }
         guard labelTensor.dtype == .uint8, labelTensor.rank == 1 else {
-            throw FileError(path: labels, problem: "holds \(labelTensor.dtype) \(labelTensor.shape); expected are bytes [count]")
+            throw FileError(
+                path: labels, problem: "holds \(labelTensor.dtype) \(labelTensor.shape); expected are bytes [count]")
         }
         guard labelTensor.count == imageTensor.shape[0] else {
             throw FileError(
-                path: labels, problem: "has \(labelTensor.count) labels, but \(images) has \(imageTensor.shape[0]) images")
+                path: labels,
+                problem: "has \(labelTensor.count) labels, but \(images) has \(imageTensor.shape[0]) images")
         }
         guard imageTensor.count > 0 else { throw FileError(path: images, problem: "holds no pictures") }
         pixels = imageTensor.scalars()

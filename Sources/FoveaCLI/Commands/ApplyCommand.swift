@@ -1,6 +1,6 @@
 import ArgumentParser
-import Fovea
 import Foundation
+import Fovea
 
 /// `fovea apply`: one module of the catalogue on tensors from anywhere.
 struct ApplyCommand: ParsableCommand {
@@ -44,10 +44,13 @@ struct ApplyCommand: ParsableCommand {
             throw CommandError("--dtype \(dtype): expected is float32 or float64")
         }
         guard let entry = ModuleCatalogue.entry(module) else {
-            throw CommandError("there is no module \(module); known are \(ModuleCatalogue.entries.map(\.name).joined(separator: ", "))")
+            throw CommandError(
+                "there is no module \(module); known are \(ModuleCatalogue.entries.map(\.name).joined(separator: ", "))"
+            )
         }
         guard let form = entry.forms.first(where: { $0.layout == layout }) else {
-            throw CommandError("\(module) has no layout \(layout); known are \(entry.forms.map(\.layout).joined(separator: ", "))")
+            throw CommandError(
+                "\(module) has no layout \(layout); known are \(entry.forms.map(\.layout).joined(separator: ", "))")
         }
         var instance = try form.instance(try configuration(), dtype: dtype, owner: config)
         _ = try instance.load(try SafetensorsFile(reading: weights).tensors(), source: weights)

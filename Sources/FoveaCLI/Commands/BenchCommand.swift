@@ -5,7 +5,8 @@ import Fovea
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Time ops, modules and training steps.",
-        discussion: "float32, random data. Each runs for about a second after a warm-up; compare medians of several runs.")
+        discussion:
+            "float32, random data. Each runs for about a second after a warm-up; compare medians of several runs.")
 
     @Argument(help: ArgumentHelp("Which benchmarks (default: all).", valueName: "name"))
     var names: [String] = []
@@ -29,7 +30,9 @@ struct BenchCommand: ParsableCommand {
 
     func run() throws {
         try threads.apply()
-        guard seconds > 0, seconds <= 3600 else { throw CommandError("--seconds \(seconds): expected is a time above 0") }
+        guard seconds > 0, seconds <= 3600 else {
+            throw CommandError("--seconds \(seconds): expected is a time above 0")
+        }
         let known = Benchmark.all
         if let stray = names.first(where: { name in !known.contains { $0.name == name } }) {
             throw CommandError("there is no benchmark \(stray); known are \(known.map(\.name).joined(separator: ", "))")
@@ -46,7 +49,8 @@ struct BenchCommand: ParsableCommand {
         for m in measurements {
             table.add([
                 m.name, m.minMilliseconds.fixed(3), m.medianMilliseconds.fixed(3),
-                m.gigaflopsPerSecond == 0 ? "–" : m.gigaflopsPerSecond.fixed(1), (Double(m.peakBytes) / 1_048_576).fixed(1),
+                m.gigaflopsPerSecond == 0 ? "–" : m.gigaflopsPerSecond.fixed(1),
+                (Double(m.peakBytes) / 1_048_576).fixed(1),
             ])
         }
         print(table.text)

@@ -35,14 +35,19 @@ struct DataCommand: ParsableCommand {
 
     func run() throws {
         guard name == "digits" else { throw CommandError("there is no dataset \(name); known are digits") }
-        guard (1...255).contains(maximum) else { throw CommandError("--maximum \(maximum): expected is a number from 1 to 255") }
+        guard (1...255).contains(maximum) else {
+            throw CommandError("--maximum \(maximum): expected is a number from 1 to 255")
+        }
         guard let source = folder ?? Digits.shippedFolder() else {
             throw CommandError("Data/digits is not below the working directory; name it with --folder")
         }
         let digits = try Digits(folder: source, maximum: maximum)
         let classes = digits.train.classes
-        let parts = [("train", digits.train), ("validation", digits.validation), ("test", digits.test)].map { name, set in
-            Part(name: name, samples: set.count, perClass: (0..<classes).map { label in set.labels.count { $0 == label } })
+        let parts = [("train", digits.train), ("validation", digits.validation), ("test", digits.test)].map {
+            name, set in
+            Part(
+                name: name, samples: set.count,
+                perClass: (0..<classes).map { label in set.labels.count { $0 == label } })
         }
         let size = digits.train.imageSize
         if json {
@@ -73,7 +78,8 @@ struct DataCommand: ParsableCommand {
                 for y in 0..<height * zoom {
                     for x in 0..<width * zoom {
                         let grey = Int(image[y / zoom * width + x / zoom]) * 255 / set.maximum
-                        pixels[(gap + label * cell.down + y) * columns + gap + position * cell.right + x] = UInt8(255 - grey)
+                        pixels[(gap + label * cell.down + y) * columns + gap + position * cell.right + x] = UInt8(
+                            255 - grey)
                     }
                 }
             }

@@ -43,7 +43,9 @@ struct EvaluateCommand: ParsableCommand {
             return
         }
         let wrong = result.samples - Int((result.accuracy * Double(result.samples)).rounded())
-        print("\(path)\(saved.step.map { " at step \($0)" } ?? ""), \(split): accuracy \(result.accuracy.percent) (\(wrong) of \(result.samples) wrong), loss \(result.loss.fixed(4))")
+        print(
+            "\(path)\(saved.step.map { " at step \($0)" } ?? ""), \(split): accuracy \(result.accuracy.percent) (\(wrong) of \(result.samples) wrong), loss \(result.loss.fixed(4))"
+        )
         print("")
         let classes = result.confusion.counts.count
         var table = TextTable(

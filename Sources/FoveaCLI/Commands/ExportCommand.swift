@@ -1,6 +1,6 @@
 import ArgumentParser
-import Fovea
 import Foundation
+import Fovea
 
 /// `fovea export`: a run's weights under the names that other programs know.
 struct ExportCommand: ParsableCommand {
@@ -32,7 +32,8 @@ struct ExportCommand: ParsableCommand {
         let metadata = ["recipe": saved.experiment.recipe.name, "layout": layout, "fovea": foveaVersion]
         if part == "model" {
             guard layout == "native" else {
-                throw CommandError("--layout \(layout): published names exist for the compressor alone; leave --part out")
+                throw CommandError(
+                    "--layout \(layout): published names exist for the compressor alone; leave --part out")
             }
             try saved.model.save(to: output, metadata: metadata)
             print("wrote \(saved.model.parameterCount.grouped) parameters to \(output)")
@@ -41,6 +42,8 @@ struct ExportCommand: ParsableCommand {
         let resampler = saved.model.resampler
         try resampler.save(to: output, layout: chosen, metadata: metadata)
         let tensors = chosen.published(resampler.parameters).count
-        print("wrote \(resampler.parameterCount.grouped) parameters in \(tensors) tensors to \(output) (layout \(layout))")
+        print(
+            "wrote \(resampler.parameterCount.grouped) parameters in \(tensors) tensors to \(output) (layout \(layout))"
+        )
     }
 }

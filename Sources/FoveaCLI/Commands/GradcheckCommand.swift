@@ -5,7 +5,8 @@ import Fovea
 struct GradcheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "gradcheck", abstract: "Check the gradients of every op and module against finite differences.",
-        discussion: "In float64; the error is max|analytic − numeric| / max(1, max|numeric|). Exits with 1 when one fails.")
+        discussion:
+            "In float64; the error is max|analytic − numeric| / max(1, max|numeric|). Exits with 1 when one fails.")
 
     @Option(help: "Only names that contain this text.")
     var only: String?
@@ -59,7 +60,8 @@ struct GradcheckCommand: ParsableCommand {
             var table = TextTable(["name", "kind", "samples", "max relative error", ""], right: [2, 3])
             for row in rows {
                 table.add([
-                    row.name, row.kind, "\(row.samples)", scientific(row.maxRelativeError), row.passed ? "ok" : "FAILED",
+                    row.name, row.kind, "\(row.samples)", scientific(row.maxRelativeError),
+                    row.passed ? "ok" : "FAILED",
                 ])
             }
             print(table.text)

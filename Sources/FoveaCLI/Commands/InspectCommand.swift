@@ -1,6 +1,6 @@
 import ArgumentParser
-import Fovea
 import Foundation
+import Fovea
 
 /// `fovea inspect`: what is in a file or a run.
 struct InspectCommand: ParsableCommand {
@@ -50,7 +50,8 @@ struct InspectCommand: ParsableCommand {
         defer { try? handle.close() }
         let start = [UInt8]((try? handle.read(upToCount: 9)) ?? Data())
         if start.starts(with: [0x1F, 0x8B]) { return true }
-        return start.count >= 4 && start[0] == 0 && start[1] == 0 && start[2] >= 8 && !(start.count == 9 && start[8] == UInt8(ascii: "{"))
+        return start.count >= 4 && start[0] == 0 && start[1] == 0 && start[2] >= 8
+            && !(start.count == 9 && start[8] == UInt8(ascii: "{"))
     }
 
     private func inspectIDX() throws {
@@ -116,7 +117,9 @@ struct InspectCommand: ParsableCommand {
         print("\(path): a run of \(listing.recipe), \(recipe.integer("training.steps").grouped) steps")
         print("  checkpoints at steps \(listing.checkpoints.map(String.init).joined(separator: ", "))")
         if let report {
-            print("  finished: test accuracy \(report.testAccuracy.percent), training \(report.trainAccuracy.percent), \(report.trainingSeconds.fixed(1)) s")
+            print(
+                "  finished: test accuracy \(report.testAccuracy.percent), training \(report.trainAccuracy.percent), \(report.trainingSeconds.fixed(1)) s"
+            )
         } else {
             print("  not finished")
         }

@@ -4,7 +4,8 @@ import Fovea
 /// `fovea modules`: the catalogue.
 struct ModulesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "modules", abstract: "List the modules with their layouts, configuration keys, inputs and outputs.")
+        commandName: "modules", abstract: "List the modules with their layouts, configuration keys, inputs and outputs."
+    )
 
     @Argument(help: "One module to show in full.")
     var name: String?
@@ -38,7 +39,8 @@ struct ModulesCommand: ParsableCommand {
         var entries = ModuleCatalogue.entries
         if let name {
             guard let entry = ModuleCatalogue.entry(name) else {
-                throw CommandError("there is no module \(name); known are \(entries.map(\.name).joined(separator: ", "))")
+                throw CommandError(
+                    "there is no module \(name); known are \(entries.map(\.name).joined(separator: ", "))")
             }
             entries = [entry]
         }
@@ -46,7 +48,9 @@ struct ModulesCommand: ParsableCommand {
             printJSON(entries.map(listing))
         } else if name == nil {
             var table = TextTable(["module", "layouts", "what it does"])
-            for entry in entries { table.add([entry.name, entry.forms.map(\.layout).joined(separator: ", "), entry.summary]) }
+            for entry in entries {
+                table.add([entry.name, entry.forms.map(\.layout).joined(separator: ", "), entry.summary])
+            }
             print(table.text)
             print("\nfovea modules NAME shows configuration keys, inputs and outputs")
         } else {
@@ -61,7 +65,9 @@ struct ModulesCommand: ParsableCommand {
                 Listing.Layout(
                     layout: form.layout,
                     config: form.keys.map {
-                        .init(name: $0.name, summary: $0.summary, required: $0.defaultValue == nil, default: $0.defaultValue)
+                        .init(
+                            name: $0.name, summary: $0.summary, required: $0.defaultValue == nil,
+                            default: $0.defaultValue)
                     },
                     inputs: form.inputs.map { .init(name: $0.name, shape: $0.shape) },
                     outputs: form.outputs.map { .init(name: $0.name, shape: $0.shape) })

@@ -1,5 +1,5 @@
-import Fovea
 import Foundation
+import Fovea
 
 /// A run, or one of its checkpoints, opened for reading.
 struct SavedRun {
@@ -14,7 +14,10 @@ struct SavedRun {
         var folder = path
         while folder.count > 1, folder.hasSuffix("/") { folder.removeLast() }
         var isDirectory: ObjCBool = false
-        guard FileManager.default.fileExists(atPath: folder, isDirectory: &isDirectory), isDirectory.boolValue else {
+        guard FileManager.default.fileExists(atPath: folder, isDirectory: &isDirectory) else {
+            throw FileError(path: path, problem: "there is no such run or checkpoint")
+        }
+        guard isDirectory.boolValue else {
             throw FileError(path: path, problem: "is not a folder; a run or a checkpoint is needed")
         }
         let parent = SavedRun.parent(of: folder)

@@ -1,6 +1,6 @@
 import ArgumentParser
-import Fovea
 import Foundation
+import Fovea
 
 /// `fovea train`: trains, evaluates, checkpoints and reports.
 struct TrainCommand: ParsableCommand {
@@ -14,7 +14,9 @@ struct TrainCommand: ParsableCommand {
     @Argument(help: "The recipe, such as Recipes/digits-resampler.yaml.")
     var recipe: String
 
-    @Option(name: .customLong("set"), parsing: .singleValue, help: "A value over the recipe's: group.key=value. Repeatable.")
+    @Option(
+        name: .customLong("set"), parsing: .singleValue, help: "A value over the recipe's: group.key=value. Repeatable."
+    )
     var overrides: [String] = []
 
     @Option(name: .shortAndLong, help: "The run's folder (default: runs/<recipe name>).")
@@ -32,7 +34,9 @@ struct TrainCommand: ParsableCommand {
     @OptionGroup var threads: ThreadOptions
 
     func run() throws {
-        guard !(resume && overwrite) else { throw CommandError("--resume and --overwrite exclude each other; give one") }
+        guard !(resume && overwrite) else {
+            throw CommandError("--resume and --overwrite exclude each other; give one")
+        }
         try threads.apply()
         let resolved = try Recipe(reading: recipe, overrides: overrides)
         let experiment = try Experiment(resolved)
@@ -50,7 +54,8 @@ struct TrainCommand: ParsableCommand {
         if resume, try store.restore(&state) {
             guard state.step <= experiment.settings.steps else {
                 throw CommandError(
-                    "\(path): the run is at step \(state.step) already; training.steps must be at least that, not \(experiment.settings.steps)")
+                    "\(path): the run is at step \(state.step) already; training.steps must be at least that, not \(experiment.settings.steps)"
+                )
             }
             if state.step == experiment.settings.steps, isReported(folder, steps: state.step) {
                 print("\(path) is finished: nothing to do. Raise training.steps to train on.")
@@ -72,7 +77,7 @@ struct TrainCommand: ParsableCommand {
             throw RecipeError(
                 recipe,
                 "differs from the recipe of the run in \(folder.path): \(list); "
-                    + "a resumed run may change training.steps alone")
+                    + "a resumed run may raise training.steps, nothing else")
         }
     }
 
@@ -87,17 +92,25 @@ struct TrainCommand: ParsableCommand {
         let size = experiment.options.imageSize
         print(experiment.model.summary())
         print("")
-        print("\(experiment.training.count.grouped) training pictures of \(size.height) × \(size.width), \(experiment.settings.steps.grouped) steps of \(experiment.task.batchSize)")
-        print("each picture: \(size.height / experiment.options.patchSize * (size.width / experiment.options.patchSize)) tokens → \(experiment.options.resampler.latents) latents")
+        print(
+            "\(experiment.training.count.grouped) training pictures of \(size.height) × \(size.width), \(experiment.settings.steps.grouped) steps of \(experiment.task.batchSize)"
+        )
+        print(
+            "each picture: \(size.height / experiment.options.patchSize * (size.width / experiment.options.patchSize)) tokens → \(experiment.options.resampler.latents) latents"
+        )
         print("nothing was trained (--dry-run)")
     }
 
-    private func train(_ experiment: Experiment, _ state: inout TrainingState<Experiment.Model>, _ folder: RunFolder) throws {
+    private func train(_ experiment: Experiment, _ state: inout TrainingState<Experiment.Model>, _ folder: RunFolder)
+        throws
+    {
         let (settings, task) = (experiment.settings, experiment.task)
         let trainer = Trainer(task: task, settings: settings, folder: folder, key: experiment.key)
         let progress = ProgressView(total: settings.steps, batchSize: task.batchSize)
         Interruption.watch()
-        print("training \(state.model.parameterCount.grouped) parameters on \(experiment.training.count.grouped) pictures, \(Workers.count) threads → \(folder.path)")
+        print(
+            "training \(state.model.parameterCount.grouped) parameters on \(experiment.training.count.grouped) pictures, \(Workers.count) threads → \(folder.path)"
+        )
         var lastCheckpoint: (step: Int, path: String)?
         let outcome: TrainingOutcome
         do {
@@ -124,7 +137,8 @@ struct TrainCommand: ParsableCommand {
         return (words + ["--resume"]).map(shellQuoted).joined(separator: " ")
     }
 
-    private func report(_ experiment: Experiment, _ state: TrainingState<Experiment.Model>, _ folder: RunFolder) throws {
+    private func report(_ experiment: Experiment, _ state: TrainingState<Experiment.Model>, _ folder: RunFolder) throws
+    {
         let model = state.result
         var unchanged = experiment.training
         unchanged.maxShift = 0
@@ -144,9 +158,12 @@ struct TrainCommand: ParsableCommand {
         }
         // Last: a report says that the run is finished.
         try writeTextAtomically(encoded(report), to: folder.file("report.json"))
-        print("test accuracy \(report.testAccuracy.percent) (\(report.testSamples) pictures, loss \(report.testLoss.fixed(4))), training \(report.trainAccuracy.percent)"
-            + (report.validationAccuracy.map { ", validation \($0.percent)" } ?? ""))
-        print("trained \(state.step.grouped) steps in \(report.trainingSeconds.fixed(1)) s; peak memory \((Double(report.peakMemoryBytes) / 1_048_576).fixed(0)) MiB")
+        print(
+            "test accuracy \(report.testAccuracy.percent) (\(report.testSamples) pictures, loss \(report.testLoss.fixed(4))), training \(report.trainAccuracy.percent)"
+                + (report.validationAccuracy.map { ", validation \($0.percent)" } ?? ""))
+        print(
+            "trained \(state.step.grouped) steps in \(report.trainingSeconds.fixed(1)) s; peak memory \((Double(report.peakMemoryBytes) / 1_048_576).fixed(0)) MiB"
+        )
         print("report  \(folder.file("report.json"))")
         if experiment.recipe.flag("output.curve") { print("curve   \(folder.file("curve.svg"))") }
         print("model   \(folder.file("model.safetensors"))")

@@ -1,5 +1,5 @@
-import Fovea
 import Foundation
+import Fovea
 
 /// A recipe made real: the data, the model, the optimizer and the settings that it describes.
 struct Experiment {

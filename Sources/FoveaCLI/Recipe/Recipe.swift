@@ -1,5 +1,5 @@
-import Fovea
 import Foundation
+import Fovea
 import Yams
 
 /// Something in a recipe that cannot be taken: where, what, and what was expected.
@@ -54,7 +54,8 @@ struct Recipe {
             throw FileError(path: path, problem: "the recipe cannot be read; check its permissions")
         }
         guard data.count <= 1 << 20 else {
-            throw FileError(path: path, problem: "a recipe of \(data.count) bytes is not plausible; at most 1 MiB is read")
+            throw FileError(
+                path: path, problem: "a recipe of \(data.count) bytes is not plausible; at most 1 MiB is read")
         }
         guard let text = String(data: data, encoding: .utf8) else {
             throw FileError(path: path, problem: "the recipe is not UTF-8 text")
@@ -66,14 +67,17 @@ struct Recipe {
         let root: Node
         do {
             guard let node = try Yams.compose(yaml: text) else {
-                throw RecipeError(path, "the recipe is empty; expected are the groups \(RecipeSchema.groups.joined(separator: ", "))")
+                throw RecipeError(
+                    path, "the recipe is empty; expected are the groups \(RecipeSchema.groups.joined(separator: ", "))")
             }
             root = node
         } catch let error as YamlError {
             throw RecipeError(path + Recipe.place(of: error), Recipe.problem(of: error))
         }
         guard case .mapping(let groups) = root else {
-            throw RecipeError("\(path):\(root.mark?.line ?? 1)", "expected are the groups \(RecipeSchema.groups.joined(separator: ", ")), each with its keys below it")
+            throw RecipeError(
+                "\(path):\(root.mark?.line ?? 1)",
+                "expected are the groups \(RecipeSchema.groups.joined(separator: ", ")), each with its keys below it")
         }
         var seen: Set<String> = []
         for (groupKey, group) in groups {
@@ -93,7 +97,9 @@ struct Recipe {
             for (keyNode, valueNode) in keys {
                 let keyPath = groupName + "." + (keyNode.string ?? "")
                 let place = "\(path):\(keyNode.mark?.line ?? 1)"
-                guard seen.insert(keyPath).inserted else { throw RecipeError(place, "\(keyPath) stands here a second time") }
+                guard seen.insert(keyPath).inserted else {
+                    throw RecipeError(place, "\(keyPath) stands here a second time")
+                }
                 values[keyPath] = try Recipe.value(of: valueNode, for: keyPath, place)
                 places[keyPath] = place
             }
@@ -136,7 +142,9 @@ struct Recipe {
             let texts = items.compactMap { item -> String? in
                 if case .scalar(let scalar) = item { scalar.string } else { nil }
             }
-            guard texts.count == items.count else { throw RecipeError(place, "\(path): expected is \(key.expectation)") }
+            guard texts.count == items.count else {
+                throw RecipeError(place, "\(path): expected is \(key.expectation)")
+            }
             return .list(texts)
         default:
             throw RecipeError(place, "\(path): expected is \(key.expectation), not a group")
@@ -214,10 +222,14 @@ struct Recipe {
         return text
     }
 
-    /// The keys whose values differ, apart from those that a resumed run may change.
+    /// The keys whose values differ in a way that a resumed run may not: `training.steps` may grow, and the folder is
+    /// where the run is found, whatever its name was.
     func differences(from earlier: Recipe) -> [(path: String, earlier: String, now: String)] {
-        let free: Set = ["training.steps", "output.folder", "output.curve"]
-        return RecipeSchema.keys.map(\.path).filter { !free.contains($0) && values[$0] != earlier.values[$0] }
+        let isLonger = integer("training.steps") > earlier.integer("training.steps")
+        return RecipeSchema.keys.map(\.path)
+            .filter {
+                values[$0] != earlier.values[$0] && $0 != "output.folder" && !($0 == "training.steps" && isLonger)
+            }
             .map { ($0, earlier.values[$0]!.yaml, values[$0]!.yaml) }
     }
 }

@@ -21,7 +21,8 @@ enum RecipeValue: Equatable, Sendable {
 
     private func quoted(_ text: String) -> String {
         let escaped = text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"")
-        let isPlain = !text.isEmpty && text.allSatisfy { $0.isLetter || "-_/.".contains($0) } && !text.hasPrefix("-")
+        let isPlain =
+            !text.isEmpty && text.allSatisfy { $0.isLetter || "-_/.".contains($0) } && !text.hasPrefix("-")
             && !["true", "false", "null", "yes", "no", "on", "off"].contains(text.lowercased()) && !text.contains("..")
         return isPlain ? text : "\"\(escaped)\""
     }

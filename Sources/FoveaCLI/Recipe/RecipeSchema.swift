@@ -1,10 +1,14 @@
 /// Every key that a recipe may have, in the order in which the resolved recipe is written.
 enum RecipeSchema {
     static let keys: [RecipeKey] = [
-        .init("data.name", .choice(["digits", "idx"]), default: .text("digits"), "the shipped digits, or a folder of IDX files"),
+        .init(
+            "data.name", .choice(["digits", "idx"]), default: .text("digits"),
+            "the shipped digits, or a folder of IDX files"),
         .init("data.folder", .text, default: .none, "where the IDX files are; the shipped digits need none"),
         .init("data.maximum", .integer(1...255), default: .integer(16), "the grey value that counts as 1"),
-        .init("data.holdOutValidation", .flag, default: .flag(false), "keep the validation part out of training and report it"),
+        .init(
+            "data.holdOutValidation", .flag, default: .flag(false),
+            "keep the validation part out of training and report it"),
         .init("data.maxShift", .integer(0...8), default: .integer(0), "random shift of training pictures, in pixels"),
 
         .init("model.patchSize", .integer(1...64), default: .integer(2), "pixels along a patch's side"),
@@ -12,33 +16,56 @@ enum RecipeSchema {
         .init("model.encoderDepth", .integer(0...64), default: .integer(2), "layers before the resampler"),
         .init("model.encoderHeads", .integer(1...128), default: .integer(4), "heads of those layers"),
         .init("model.dropout", .number(0...0.95), default: .number(0), "dropout in those layers"),
-        .init("model.positionDeviation", .number(0...10), default: .number(0.02), "deviation of the numbers that positions start with"),
+        .init(
+            "model.positionDeviation", .number(0...10), default: .number(0.02),
+            "deviation of the numbers that positions start with"),
         .init("model.latents", .integer(1...4096), default: .integer(4), "latents of the resampler"),
         .init("model.resamplerDepth", .integer(0...64), default: .integer(2), "layers of the resampler"),
         .init("model.resamplerHeads", .integer(1...128), default: .integer(4), "heads of the resampler"),
-        .init("model.resamplerHeadWidth", .integer(1...1024), default: .integer(16), "width of a head of the resampler"),
-        .init("model.feedForwardMultiple", .integer(1...16), default: .integer(4), "feed-forward width of the resampler, in widths"),
+        .init(
+            "model.resamplerHeadWidth", .integer(1...1024), default: .integer(16), "width of a head of the resampler"),
+        .init(
+            "model.feedForwardMultiple", .integer(1...16), default: .integer(4),
+            "feed-forward width of the resampler, in widths"),
 
-        .init("training.seed", .integer(0...Int.max), default: .integer(0), "seed of the weights, the order and the augmentation"),
+        .init(
+            "training.seed", .integer(0...Int.max), default: .integer(0),
+            "seed of the weights, the order and the augmentation"),
         .init("training.steps", .integer(1...1_000_000_000), default: .integer(2_000), "steps of the whole run"),
         .init("training.batchSize", .integer(1...1_000_000), default: .integer(64), "pictures in a step"),
         .init("training.accumulation", .integer(1...4096), default: .integer(1), "parts that a batch is computed in"),
         .init("training.optimizer", .choice(["adamw", "sgd"]), default: .text("adamw"), "the optimizer"),
-        .init("training.learningRate", .number(0...10, aboveZero: true), default: .number(3e-3), "the peak learning rate"),
-        .init("training.schedule", .choice(["cosine", "linear", "constant"]), default: .text("cosine"), "how the rate falls after the warm-up"),
+        .init(
+            "training.learningRate", .number(0...10, aboveZero: true), default: .number(3e-3), "the peak learning rate"),
+        .init(
+            "training.schedule", .choice(["cosine", "linear", "constant"]), default: .text("cosine"),
+            "how the rate falls after the warm-up"),
         .init("training.warmup", .integer(0...1_000_000_000), default: .integer(100), "steps in which the rate rises"),
         .init("training.weightDecay", .number(0...10), default: .number(0.01), "decay of the matrices"),
         .init("training.beta1", .number(0...0.9999), default: .number(0.9), "AdamW's first decay rate"),
         .init("training.beta2", .number(0...0.999999), default: .number(0.999), "AdamW's second decay rate"),
         .init("training.momentum", .number(0...0.9999), default: .number(0.9), "SGD's momentum"),
-        .init("training.clipNorm", .number(0...1e9, aboveZero: true), default: .none, "the largest norm of the gradients; null for no clipping"),
-        .init("training.labelSmoothing", .number(0...0.9), default: .number(0), "share of the target spread over all classes"),
-        .init("training.averageDecay", .number(0...0.999999, aboveZero: true), default: .none, "decay of the moving average of the weights; null for none"),
-        .init("training.freeze", .list, default: .list([]), "paths that are not trained; * is one component, ** any number"),
-        .init("training.checkpointEvery", .integer(1...1_000_000_000), default: .integer(500), "steps between checkpoints"),
+        .init(
+            "training.clipNorm", .number(0...1e9, aboveZero: true), default: .none,
+            "the largest norm of the gradients; null for no clipping"),
+        .init(
+            "training.labelSmoothing", .number(0...0.9), default: .number(0),
+            "share of the target spread over all classes"),
+        .init(
+            "training.averageDecay", .number(0...0.999999, aboveZero: true), default: .none,
+            "decay of the moving average of the weights; null for none"),
+        .init(
+            "training.freeze", .list, default: .list([]),
+            "paths that are not trained; * is one component, ** any number"),
+        .init(
+            "training.checkpointEvery", .integer(1...1_000_000_000), default: .integer(500), "steps between checkpoints"
+        ),
         .init("training.keepCheckpoints", .integer(1...1000), default: .integer(2), "checkpoints that stay"),
-        .init("training.validateEvery", .integer(1...1_000_000_000), default: .integer(200), "steps between validations"),
-        .init("training.logEvery", .integer(1...1_000_000_000), default: .integer(20), "steps between records in metrics.jsonl"),
+        .init(
+            "training.validateEvery", .integer(1...1_000_000_000), default: .integer(200), "steps between validations"),
+        .init(
+            "training.logEvery", .integer(1...1_000_000_000), default: .integer(20),
+            "steps between records in metrics.jsonl"),
         .init("training.prefetch", .integer(0...64), default: .integer(2), "batches made ahead on another thread"),
 
         .init("output.folder", .text, default: .none, "where the run goes; runs/<recipe name> unless given"),

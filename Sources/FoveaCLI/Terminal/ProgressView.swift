@@ -1,5 +1,5 @@
-import Fovea
 import Foundation
+import Fovea
 
 /// How far training is: one line that is redrawn on a terminal, a line now and then elsewhere.
 final class ProgressView {
@@ -70,7 +70,12 @@ final class ProgressView {
     /// About ten lines for a run, whatever its length.
     private func isMilestone(_ step: Int) -> Bool {
         let every = max(1, total / 10)
-        return step == total || step / every > reported / every && { reported = step; return true }()
+        return step == total
+            || step / every > reported / every
+                && {
+                    reported = step
+                    return true
+                }()
     }
     private var reported = 0
 

@@ -9,7 +9,9 @@ import Darwin
 /// What standard output is connected to.
 enum Terminal {
     /// Whether a person watches.
-    static var isInteractive: Bool { isatty(STDOUT_FILENO) == 1 && getenv("TERM").map { String(cString: $0) } != "dumb" }
+    static var isInteractive: Bool {
+        isatty(STDOUT_FILENO) == 1 && getenv("TERM").map { String(cString: $0) } != "dumb"
+    }
 
     /// Columns of the terminal; 80 where they are not known.
     static var columns: Int {

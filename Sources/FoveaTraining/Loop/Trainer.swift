@@ -104,7 +104,8 @@ public struct Trainer<Task: TrainingTask>: Sendable {
             for part in 0..<parts {
                 let batch = prefetcher?.next() ?? make(step * parts + part)
                 let (loss, gradients, counts) = valueAndGradient(
-                    of: state.model, where: settings.trained, randomness: key.folding(UInt64(step)).folding(UInt64(part))
+                    of: state.model, where: settings.trained,
+                    randomness: key.folding(UInt64(step)).folding(UInt64(part))
                 ) { model -> (Tensor, (right: Int, samples: Int)) in
                     let outcome = task.loss(model, batch)
                     return (outcome.loss, (outcome.right, outcome.samples))
@@ -119,7 +120,9 @@ public struct Trainer<Task: TrainingTask>: Sendable {
             }
             guard var gradients = total else { break }
             total = nil
-            guard result.loss.isFinite else { throw NotFiniteError(step: step + 1, quantity: "loss", value: result.loss) }
+            guard result.loss.isFinite else {
+                throw NotFiniteError(step: step + 1, quantity: "loss", value: result.loss)
+            }
             let norm = gradients.norm
             guard norm.isFinite else { throw NotFiniteError(step: step + 1, quantity: "gradient norm", value: norm) }
             if let limit = settings.clipNorm, norm > limit { gradients = gradients.scaled(by: limit / (norm + 1e-6)) }
@@ -131,7 +134,8 @@ public struct Trainer<Task: TrainingTask>: Sendable {
             state.window.add(loss: result.loss, right: result.right, samples: result.samples)
             observe(
                 .stepped(
-                    step: state.step, loss: result.loss, accuracy: Double(result.right) / Double(max(1, result.samples))))
+                    step: state.step, loss: result.loss, accuracy: Double(result.right) / Double(max(1, result.samples))
+                ))
 
             let isLast = state.step == settings.steps
             let validates = state.step % settings.validateEvery == 0 || isLast

@@ -87,7 +87,8 @@ public struct AdamW: Optimizer {
     ) throws(OptimizerStateError) {
         let (first, second) = (statePart(state, "moment1."), statePart(state, "moment2."))
         guard Set(first.keys) == Set(second.keys), first.count + second.count == state.count else {
-            throw OptimizerStateError(description: "not a state of AdamW: each path needs moment1 and moment2, nothing else")
+            throw OptimizerStateError(
+                description: "not a state of AdamW: each path needs moment1 and moment2, nothing else")
         }
         self.step = step
         moments = [:]

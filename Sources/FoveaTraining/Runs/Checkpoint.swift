@@ -1,7 +1,7 @@
+import Foundation
 import FoveaIO
 import FoveaNN
 import FoveaTensor
-import Foundation
 import OrderedCollections
 
 /// Everything that a run needs to go on as if it had never stopped.
@@ -115,7 +115,8 @@ public struct CheckpointStore: Sendable {
         // One that is there already was passed over as unusable when the run went on.
         try remove(final)
         guard rename(partial, final) == 0 else {
-            throw FileError(path: final, problem: "the checkpoint cannot be put in place (\(String(cString: strerror(errno))))")
+            throw FileError(
+                path: final, problem: "the checkpoint cannot be put in place (\(String(cString: strerror(errno))))")
         }
         try syncDirectory(folder)
         // Unusable ones of later steps must not count among those that are kept.
@@ -156,7 +157,9 @@ public struct CheckpointStore: Sendable {
         let text = try Data(contentsOf: URL(fileURLWithPath: path + "/state.json"))
         let manifest = try JSONDecoder().decode(Manifest.self, from: text)
         guard manifest.formatVersion == CheckpointStore.formatVersion else {
-            throw FileError(path: path, problem: "the checkpoint has format \(manifest.formatVersion), not \(CheckpointStore.formatVersion)")
+            throw FileError(
+                path: path,
+                problem: "the checkpoint has format \(manifest.formatVersion), not \(CheckpointStore.formatVersion)")
         }
         for (name, size) in manifest.files where fileSize(path + "/" + name) != size {
             throw FileError(path: path + "/" + name, problem: "the file is not \(size) bytes long")
@@ -166,7 +169,8 @@ public struct CheckpointStore: Sendable {
         let parameters = state.model.parameters
         for (name, tensor) in saved {
             // Names are a kind and the parameter's path: `moment1.encoder.norm.weight`.
-            guard let dot = name.firstIndex(of: "."), let parameter = parameters[String(name[name.index(after: dot)...])]
+            guard let dot = name.firstIndex(of: "."),
+                let parameter = parameters[String(name[name.index(after: dot)...])]
             else { continue }
             guard tensor.shape == parameter.shape, tensor.dtype == parameter.dtype else {
                 throw FileError(path: path, problem: "\(name) is \(tensor.dtype) \(tensor.shape), unlike its parameter")

@@ -62,16 +62,20 @@ public struct TrainingCurve: Sendable {
         for tick in 0...4 {
             let value = low + (high - low) * Double(tick) / 4
             let y = height(value, low, high)
-            text += "<line x1=\"\(short(x0))\" y1=\"\(short(y))\" x2=\"\(short(x1))\" y2=\"\(short(y))\" stroke=\"#d8dee4\"/>"
-            text += "<text x=\"\(short(x0 - 6))\" y=\"\(short(y + 4))\" text-anchor=\"end\">\(index == 0 ? short(value) : percent(value))</text>\n"
+            text +=
+                "<line x1=\"\(short(x0))\" y1=\"\(short(y))\" x2=\"\(short(x1))\" y2=\"\(short(y))\" stroke=\"#d8dee4\"/>"
+            text +=
+                "<text x=\"\(short(x0 - 6))\" y=\"\(short(y + 4))\" text-anchor=\"end\">\(index == 0 ? short(value) : percent(value))</text>\n"
         }
         for tick in 0...2 {
             let step = lastStep * Double(tick) / 2
             let x = position(index, step, lastStep)
-            text += "<text x=\"\(short(x))\" y=\"\(short(TrainingCurve.top + TrainingCurve.plotHeight + 16))\" text-anchor=\"middle\">\(Int(step))</text>\n"
+            text +=
+                "<text x=\"\(short(x))\" y=\"\(short(TrainingCurve.top + TrainingCurve.plotHeight + 16))\" text-anchor=\"middle\">\(Int(step))</text>\n"
         }
         let middle = (x0 + x1) / 2
-        text += "<text x=\"\(short(middle))\" y=\"\(short(TrainingCurve.top + TrainingCurve.plotHeight + 34))\" text-anchor=\"middle\">step</text>\n"
+        text +=
+            "<text x=\"\(short(middle))\" y=\"\(short(TrainingCurve.top + TrainingCurve.plotHeight + 34))\" text-anchor=\"middle\">step</text>\n"
         return text
     }
 
@@ -81,7 +85,8 @@ public struct TrainingCurve: Sendable {
     ) -> String {
         guard points.count > 1 else { return "" }
         let path = points.map { "\(short(position(index, $0.0, lastStep))),\(short(height($0.1, low, high)))" }
-        return "<polyline fill=\"none\" stroke=\"\(colour)\" stroke-width=\"1.5\" points=\"\(path.joined(separator: " "))\">"
+        return
+            "<polyline fill=\"none\" stroke=\"\(colour)\" stroke-width=\"1.5\" points=\"\(path.joined(separator: " "))\">"
             + "<title>\(name)</title></polyline>\n"
     }
 

@@ -1,5 +1,5 @@
-import FoveaIO
 import Foundation
+import FoveaIO
 
 /// What is known after one logged step.
 public struct StepRecord: Sendable, Codable, Equatable {
@@ -56,7 +56,8 @@ public struct MetricsLog: Sendable {
     public mutating func append(_ record: StepRecord) throws(FileError) {
         records.append(record)
         guard let file = FileHandle(forWritingAtPath: path) else {
-            throw FileError(path: path, problem: "the metrics cannot be opened for writing (\(String(cString: strerror(errno))))")
+            throw FileError(
+                path: path, problem: "the metrics cannot be opened for writing (\(String(cString: strerror(errno))))")
         }
         defer { try? file.close() }
         do {

@@ -1,5 +1,5 @@
-import FoveaIO
 import Foundation
+import FoveaIO
 
 #if canImport(Glibc)
 import Glibc
@@ -49,7 +49,8 @@ public final class RunFolder: Sendable {
         var isDirectory: ObjCBool = false
         let exists = FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory)
         if exists, !isDirectory.boolValue {
-            throw FileError(path: path, problem: "is a file; a folder for the run is needed: name another with --output")
+            throw FileError(
+                path: path, problem: "is a file; a folder for the run is needed: name another with --output")
         }
         switch opening {
         case .resume where !exists:
@@ -63,11 +64,15 @@ public final class RunFolder: Sendable {
         }
         lock = open(path + "/.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
         guard lock >= 0 else {
-            throw FileError(path: path, problem: "cannot be written (\(String(cString: strerror(errno)))); name another folder with --output")
+            throw FileError(
+                path: path,
+                problem: "cannot be written (\(String(cString: strerror(errno)))); name another folder with --output")
         }
         guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
             // `deinit` runs, and closes it.
-            throw FileError(path: path, problem: "another process is training in this folder; wait for it or name another with --output")
+            throw FileError(
+                path: path,
+                problem: "another process is training in this folder; wait for it or name another with --output")
         }
         try removeLeftovers()
         if opening == .overwrite {
