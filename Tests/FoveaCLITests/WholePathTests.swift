@@ -344,6 +344,16 @@ struct WholePathTests {
         #expect(try bench.prints(["--help"]).contains(command))
     }
 
+    @Test("a run that holds validation samples out does not look at the test samples")
+    func heldOut() throws {
+        let bench = try Workbench()
+        try bench.prepare(["data.holdOutValidation": "true"])
+        let output = try bench.prints(["train", "tiny.yaml", "--output", "run"])
+        let report = try bench.text("run/report.json")
+        #expect(report.contains("validationAccuracy") && !report.contains("test"))
+        #expect(output.contains("validation accuracy") && !output.contains("test accuracy"))
+    }
+
     @Test("--version tells the version that checkpoints carry")
     func version() throws {
         #expect(try Workbench().prints(["--version"]) == foveaVersion + "\n")

@@ -117,9 +117,7 @@ struct InspectCommand: ParsableCommand {
         print("\(path): a run of \(listing.recipe), \(recipe.integer("training.steps").grouped) steps")
         print("  checkpoints at steps \(listing.checkpoints.map(String.init).joined(separator: ", "))")
         if let report {
-            print(
-                "  finished: test accuracy \(report.testAccuracy.percent), training \(report.trainAccuracy.percent), \(report.trainingSeconds.fixed(1)) s"
-            )
+            print("  finished: \(report.headline), \(report.trainingSeconds.fixed(1)) s")
         } else {
             print("  not finished")
         }

@@ -144,7 +144,9 @@ struct TrainCommand: ParsableCommand {
         unchanged.maxShift = 0
         let report = TrainingReport(
             recipe: experiment.recipe.name, seed: experiment.recipe.integer("training.seed"), steps: state.step,
-            parameters: model.parameterCount, test: evaluate(model, on: experiment.digits.test),
+            parameters: model.parameterCount,
+            // Whoever chooses settings must not see what they do to the test part.
+            test: experiment.validation == nil ? evaluate(model, on: experiment.digits.test) : nil,
             train: evaluate(model, on: unchanged), validation: experiment.validation.map { evaluate(model, on: $0) },
             trainingSeconds: state.seconds, peakMemoryBytes: max(state.peakBytes, processPeakBytes()),
             threads: Workers.count)
@@ -158,9 +160,10 @@ struct TrainCommand: ParsableCommand {
         }
         // Last: a report says that the run is finished.
         try writeTextAtomically(encoded(report), to: folder.file("report.json"))
-        print(
-            "test accuracy \(report.testAccuracy.percent) (\(report.testSamples) pictures, loss \(report.testLoss.fixed(4))), training \(report.trainAccuracy.percent)"
-                + (report.validationAccuracy.map { ", validation \($0.percent)" } ?? ""))
+        print(report.headline)
+        if experiment.validation != nil {
+            print("the test part was not looked at (data.holdOutValidation)")
+        }
         print(
             "trained \(state.step.grouped) steps in \(report.trainingSeconds.fixed(1)) s; peak memory \((Double(report.peakMemoryBytes) / 1_048_576).fixed(0)) MiB"
         )
@@ -168,6 +171,17 @@ struct TrainCommand: ParsableCommand {
         if experiment.recipe.flag("output.curve") { print("curve   \(folder.file("curve.svg"))") }
         print("model   \(folder.file("model.safetensors"))")
         print("next: fovea evaluate \(shellQuoted(folder.path))")
+    }
+}
+
+extension TrainingReport {
+    /// What came out, in one line.
+    var headline: String {
+        var parts: [String] = []
+        if let testAccuracy { parts.append("test accuracy \(testAccuracy.percent)") }
+        if let testSamples, let testLoss { parts[0] += " (\(testSamples) pictures, loss \(testLoss.fixed(4)))" }
+        if let validationAccuracy { parts.append("validation accuracy \(validationAccuracy.percent)") }
+        return (parts + ["training \(trainAccuracy.percent)"]).joined(separator: ", ")
     }
 }
 

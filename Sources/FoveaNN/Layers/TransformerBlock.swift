@@ -6,7 +6,8 @@ public struct TransformerBlock: Module {
     public var attention: MultiHeadAttention
     public var mlpNorm: LayerNorm
     public var mlp: MLP
-    public var dropout: Dropout
+    public var attentionDropout: Dropout
+    public var mlpDropout: Dropout
 
     /// - Parameters:
     ///   - hidden: the width inside the MLP; four times the width unless given.
@@ -16,7 +17,8 @@ public struct TransformerBlock: Module {
         attention = MultiHeadAttention(width, heads: heads, key: key.folding("attention"))
         mlpNorm = LayerNorm(width)
         mlp = MLP(width, hidden: hidden ?? 4 * width, key: key.folding("mlp"))
-        self.dropout = Dropout(dropout)
+        attentionDropout = Dropout(dropout)
+        mlpDropout = Dropout(dropout)
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {
@@ -24,13 +26,14 @@ public struct TransformerBlock: Module {
         visitor.module("attention", &attention)
         visitor.module("mlpNorm", &mlpNorm)
         visitor.module("mlp", &mlp)
-        visitor.module("dropout", &dropout)
+        visitor.module("attentionDropout", &attentionDropout)
+        visitor.module("mlpDropout", &mlpDropout)
     }
 
     /// x [B, N, C] → [B, N, C].
     public func callAsFunction(_ x: Tensor) -> Tensor {
-        let x = x + dropout(attention(attentionNorm(x)))
-        return x + dropout(mlp(mlpNorm(x)))
+        let x = x + attentionDropout(attention(attentionNorm(x)))
+        return x + mlpDropout(mlp(mlpNorm(x)))
     }
 }
 

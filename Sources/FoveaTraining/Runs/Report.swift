@@ -6,42 +6,43 @@ public struct TrainingReport: Sendable, Codable {
     public var steps: Int
     /// Numbers that were trained.
     public var parameters: Int
-    /// Share of right answers on the test samples, looked at once, at the end.
-    public var testAccuracy: Double
-    public var testLoss: Double
+    /// Share of right answers on the test samples, looked at once, at the end; nil in a run that holds validation
+    /// samples out, since such a run is for choosing settings.
+    public var testAccuracy: Double?
+    public var testLoss: Double?
     /// Share of right answers on the samples that were trained on, without augmentation.
     public var trainAccuracy: Double
     /// Share of right answers on the validation samples, where they were held out.
     public var validationAccuracy: Double?
     public var trainSamples: Int
-    public var testSamples: Int
+    public var testSamples: Int?
     /// Seconds in training steps, over all sessions.
     public var trainingSeconds: Double
     /// The most memory that the process had resident.
     public var peakMemoryBytes: Int
     public var threads: Int
     /// `testConfusion[truth][answer]`.
-    public var testConfusion: [[Int]]
+    public var testConfusion: [[Int]]?
     public var fovea: String
 
     public init(
-        recipe: String, seed: Int, steps: Int, parameters: Int, test: Evaluation, train: Evaluation,
+        recipe: String, seed: Int, steps: Int, parameters: Int, test: Evaluation?, train: Evaluation,
         validation: Evaluation?, trainingSeconds: Double, peakMemoryBytes: Int, threads: Int
     ) {
         self.recipe = recipe
         self.seed = seed
         self.steps = steps
         self.parameters = parameters
-        testAccuracy = test.accuracy
-        testLoss = test.loss
+        testAccuracy = test?.accuracy
+        testLoss = test?.loss
         trainAccuracy = train.accuracy
         validationAccuracy = validation?.accuracy
         trainSamples = train.samples
-        testSamples = test.samples
+        testSamples = test?.samples
         self.trainingSeconds = trainingSeconds
         self.peakMemoryBytes = peakMemoryBytes
         self.threads = threads
-        testConfusion = test.confusion.counts
+        testConfusion = test?.confusion.counts
         fovea = foveaVersion
     }
 }

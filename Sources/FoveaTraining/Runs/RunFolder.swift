@@ -32,7 +32,7 @@ public final class RunFolder: Sendable {
 
     /// How a run deals with what is in the folder already.
     public enum Opening: Sendable {
-        /// The folder must be new or empty.
+        /// There must be no run in the folder; other files may be.
         case new
         /// What an earlier run left is removed; other files stay.
         case overwrite
