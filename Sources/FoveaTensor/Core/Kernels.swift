@@ -8,7 +8,6 @@ package enum Kernels {
     /// Elements in one piece of work for cheap loops, and for those with an exponential in each element.
     static let grain = 32_768
     static let heavyGrain = 8_192
-
 }
 
 /// The instruction set that the loops use: `base`, `v3` or `v4`. The widest that the machine has, unless the environment

@@ -70,6 +70,30 @@ extension Tensor {
         return traced(tape.append(.joint(op, indices, pullback)))
     }
 
+    /// Records that several tensors were computed by one op from the same operands.
+    ///
+    /// - Parameters:
+    ///   - outputs: what the op computed.
+    ///   - op: the catalogue entry of the op.
+    ///   - operands: what it computed them from.
+    ///   - pullback: from the gradients of the outputs, nil for those that nothing depends on, and which operands want
+    ///     theirs, to the gradients in the operands' order.
+    /// - Returns: the outputs, traced where an operand is.
+    public static func derived(
+        _ outputs: [Tensor], by op: Op, from operands: [Tensor],
+        _ pullback: @escaping ([Tensor?], [Bool]) -> [Tensor?]
+    ) -> [Tensor] {
+        var tape: Tape?
+        let indices = operands.map { operand -> Int32 in
+            guard let recording = Tape.recording(operand) else { return -1 }
+            tape = recording
+            return operand.trace.index
+        }
+        guard let tape, let first = outputs.first else { return outputs }
+        let head = first.traced(tape.append(.several(op, indices, outputs: outputs.count, pullback)))
+        return [head] + outputs.dropFirst().map { $0.traced(tape.append(.further)) }
+    }
+
     func traced(_ trace: Trace) -> Tensor {
         var output = detached
         output.trace = trace

@@ -29,6 +29,10 @@ package final class Tape {
         case many(Op, [(operand: Int32, pullback: Pullback)])
         /// Operands whose gradients share their work; the flags say which are wanted.
         case joint(Op, [Int32], (Tensor, [Bool]) -> [Tensor?])
+        /// An op with several outputs: this record stands for the first, `.further` ones behind it for the others.
+        case several(Op, [Int32], outputs: Int, ([Tensor?], [Bool]) -> [Tensor?])
+        /// One more output of the record before; its adjoint waits for that one.
+        case further
         /// A stretch that is computed again when its gradient is needed.
         case recomputed(() -> Tensor)
         /// Gone backward already.
@@ -153,13 +157,20 @@ package final class Tape {
         var index = last
         while index >= first {
             defer { index -= 1 }
-            if case .leaf = records[index] { continue }
+            switch records[index] {
+            case .leaf, .further: continue
+            case .several(_, let operands, let outputs, let pullback):
+                records[index] = .spent
+                goBackward(operands, index..<index + outputs, pullback)
+                continue
+            default: break
+            }
             // Taken out, so that what it saved is freed as soon as it has run.
             var record = Record.spent
             swap(&record, &records[index])
             guard let cotangent = adjoints[index].take() else { continue }
             switch record {
-            case .leaf, .spent:
+            case .leaf, .further, .several, .spent:
                 break
             case .one(_, let operand, let pullback):
                 accumulate(pullback, cotangent, operand)
@@ -169,13 +180,25 @@ package final class Tape {
             case .many(_, let branches):
                 for branch in branches { accumulate(branch.pullback, cotangent, branch.operand) }
             case .joint(_, let operands, let pullback):
-                let gradients = pullback(cotangent, operands.map { $0 >= 0 })
-                for (operand, gradient) in zip(operands, gradients) where operand >= 0 {
-                    if let gradient { adjoints[Int(operand)].add(gradient) }
-                }
+                add(pullback(cotangent, operands.map { $0 >= 0 }), to: operands)
             case .recomputed(let body):
                 goBackward(through: body, cotangent)
             }
+        }
+    }
+
+    /// Goes back through an op with several outputs; those that nothing depends on have no cotangent.
+    private func goBackward(
+        _ operands: [Int32], _ outputs: Range<Int>, _ pullback: ([Tensor?], [Bool]) -> [Tensor?]
+    ) {
+        let cotangents = outputs.map { adjoints[$0].take() }
+        guard cotangents.contains(where: { $0 != nil }) else { return }
+        add(pullback(cotangents, operands.map { $0 >= 0 }), to: operands)
+    }
+
+    private func add(_ gradients: [Tensor?], to operands: [Int32]) {
+        for (operand, gradient) in zip(operands, gradients) where operand >= 0 {
+            if let gradient { adjoints[Int(operand)].add(gradient) }
         }
     }
 
