@@ -13,7 +13,7 @@ struct Reference: Sendable {
     /// The difference between 1 and the float32 numbers around it, halved: what one rounding costs.
     static let unit = 0x1p-24
 
-    private init(
+    init(
         _ float64: (Double, Double), _ float32: (Double, Double),
         _ compute: @escaping @Sendable (String, [Grid]) -> Grid?
     ) {
@@ -21,26 +21,31 @@ struct Reference: Sendable {
     }
 
     /// Element by element: every error is relative, unless the function itself cancels near `floor`.
-    private static func elementwise(
+    static func elementwise(
         units: Double, floor: Double = 0, _ compute: @escaping @Sendable (String, [Grid]) -> Grid?
     ) -> Reference {
         Reference((1e-12, floor), (units, floor), compute)
     }
 
     /// The same numbers elsewhere: nothing may be rounded.
-    private static func moving(_ compute: @escaping @Sendable (String, [Grid]) -> Grid?) -> Reference {
+    static func moving(_ compute: @escaping @Sendable (String, [Grid]) -> Grid?) -> Reference {
         Reference((0, 0), (0, 0), compute)
     }
 
     /// Sums of products of inputs in −2 … 2.
-    private static func summing(
+    static func summing(
         units: Double, floor: Double, _ compute: @escaping @Sendable (String, [Grid]) -> Grid?
     ) -> Reference {
         Reference((1e-10, 1), (units, floor), compute)
     }
 
-    /// The reference of each op of the catalogue, by name.
+    /// The reference of each op of the catalogue, by name; a family of ops in each file.
     static let table: [String: Reference] = [
+        first
+    ].reduce(into: [:]) { $0.merge($1) { _, twice in twice } }
+
+    /// The ops of the first training runs.
+    private static let first: [String: Reference] = [
         // arithmetic
         "add": elementwise(units: 1) { Grid.combine($1[0], $1[1], +) },
         "subtract": elementwise(units: 1) { Grid.combine($1[0], $1[1], -) },
@@ -205,10 +210,10 @@ struct Reference: Sendable {
     ]
 
     /// The axis of a softmax sample, which all have two axes or count from the end.
-    private static func axis(_ label: String) -> Int { label == "first" ? 0 : 1 }
+    static func axis(_ label: String) -> Int { label == "first" ? 0 : 1 }
 
     /// The axes that the samples of the reductions name.
-    private static func reduction(_ label: String, _ x: Grid, _ reduce: ([Double]) -> Double) -> Grid? {
+    static func reduction(_ label: String, _ x: Grid, _ reduce: ([Double]) -> Double) -> Grid? {
         let cases: [String: (axes: [Int], keeping: Bool)] = [
             "all": (Array(x.shape.indices), false), "last": ([x.shape.count - 1], false), "first": ([0], true),
             "middle": ([1], false), "several": ([0, 2], true), "scalar": ([], false), "transposed": ([1], false),
@@ -218,7 +223,7 @@ struct Reference: Sendable {
     }
 
     /// a [..., m, k] · b [..., k, n]; a vector counts as a row on the left, as a column on the right.
-    private static func product(_ a: Grid, _ b: Grid) -> Grid {
+    static func product(_ a: Grid, _ b: Grid) -> Grid {
         if a.shape.count == 1 {
             let y = product(Grid([1] + a.shape, a.values), b)
             let dropped = b.shape.count == 1 ? 0 : y.shape.count - 2
