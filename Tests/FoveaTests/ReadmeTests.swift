@@ -1,5 +1,5 @@
-import Fovea
 import Foundation
+import Fovea
 import Testing
 
 @Suite("The README")
