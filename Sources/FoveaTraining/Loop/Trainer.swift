@@ -94,57 +94,28 @@ public struct Trainer<Task: TrainingTask>: Sendable {
             ? Prefetcher(depth: settings.prefetch, steps: state.step * parts..<settings.steps * parts, make: make) : nil
 
         var windowStart = clock.now
-        var saved = state.step
         while state.step < settings.steps {
             let started = clock.now
-            let step = state.step
             let rate = state.optimizer.learningRate
-            var result = StepResult()
-            var total: Gradients?
-            for part in 0..<parts {
-                let batch = prefetcher?.next() ?? make(step * parts + part)
-                let (loss, gradients, counts) = valueAndGradient(
-                    of: state.model, where: settings.trained,
-                    randomness: key.folding(UInt64(step)).folding(UInt64(part))
-                ) { model -> (Tensor, (right: Int, samples: Int)) in
-                    let outcome = task.loss(model, batch)
-                    return (outcome.loss, (outcome.right, outcome.samples))
-                }
-                // Parts may differ by a sample: each counts by its size.
-                let share = Double(counts.samples) / Double(task.batchSize)
-                result.loss += loss.item() * share
-                result.right += counts.right
-                result.samples += counts.samples
-                let weighted = parts == 1 ? gradients : gradients.scaled(by: share)
-                if total == nil { total = weighted } else { total! += weighted }
-            }
-            guard var gradients = total else { break }
-            total = nil
-            guard result.loss.isFinite else {
-                throw NotFiniteError(step: step + 1, quantity: "loss", value: result.loss)
-            }
-            let norm = gradients.norm
-            guard norm.isFinite else { throw NotFiniteError(step: step + 1, quantity: "gradient norm", value: norm) }
-            if let limit = settings.clipNorm, norm > limit { gradients = gradients.scaled(by: limit / (norm + 1e-6)) }
+            let result = try backward(state.model, state.step, parts) { prefetcher?.next() ?? make($0) }
+            let gradients = settings.clipNorm.map { result.gradients.clipped(toNorm: $0) } ?? result.gradients
             state.optimizer.update(&state.model, along: gradients)
             state.average?.update(towards: state.model)
-            state.step = step + 1
+            state.step += 1
             state.seconds += seconds(since: started, clock)
             state.peakBytes = max(state.peakBytes, processPeakBytes())
             state.window.add(loss: result.loss, right: result.right, samples: result.samples)
-            observe(
-                .stepped(
-                    step: state.step, loss: result.loss, accuracy: Double(result.right) / Double(max(1, result.samples))
-                ))
+            let accuracy = Double(result.right) / Double(max(1, result.samples))
+            observe(.stepped(step: state.step, loss: result.loss, accuracy: accuracy))
 
             let isLast = state.step == settings.steps
-            let validates = state.step % settings.validateEvery == 0 || isLast
             if state.step % settings.logEvery == 0 || isLast {
+                let validates = state.step % settings.validateEvery == 0 || isLast
                 let window = state.window
                 let record = StepRecord(
                     step: state.step, loss: window.loss / Double(window.steps),
                     accuracy: Double(window.right) / Double(max(1, window.samples)), learningRate: rate,
-                    gradientNorm: norm,
+                    gradientNorm: result.norm,
                     samplesPerSecond: Double(window.samples) / max(1e-9, seconds(since: windowStart, clock)),
                     seconds: state.seconds,
                     validationAccuracy: validates ? task.validate(state.result)?.accuracy : nil)
@@ -155,9 +126,7 @@ public struct Trainer<Task: TrainingTask>: Sendable {
             }
             let stops = !isLast && shouldStop()
             if state.step % settings.checkpointEvery == 0 || isLast || stops {
-                let path = try store.save(state)
-                saved = state.step
-                observe(.checkpointed(step: saved, path: path))
+                observe(.checkpointed(step: state.step, path: try store.save(state)))
             }
             if stops { return .stopped(step: state.step) }
         }
@@ -165,9 +134,40 @@ public struct Trainer<Task: TrainingTask>: Sendable {
     }
 
     private struct StepResult {
+        var gradients: Gradients
+        var norm = 0.0
         var loss = 0.0
         var right = 0
         var samples = 0
+    }
+
+    /// The gradients of one step's batch, part by part.
+    ///
+    /// - Parameter batch: the part of this number, counted over the whole run.
+    private func backward(
+        _ model: Task.Model, _ step: Int, _ parts: Int, batch: (Int) -> Task.Batch
+    ) throws -> StepResult {
+        var result = StepResult(gradients: Gradients([:]))
+        for part in 0..<parts {
+            let batch = batch(step * parts + part)
+            let (loss, gradients, counts) = valueAndGradient(
+                of: model, where: settings.trained, randomness: key.folding(UInt64(step)).folding(UInt64(part))
+            ) { model -> (Tensor, (right: Int, samples: Int)) in
+                let outcome = task.loss(model, batch)
+                return (outcome.loss, (outcome.right, outcome.samples))
+            }
+            // Parts may differ by a sample: each counts by its size.
+            let share = Double(counts.samples) / Double(task.batchSize)
+            result.loss += loss.item() * share
+            result.right += counts.right
+            result.samples += counts.samples
+            result.gradients += parts == 1 ? gradients : gradients.scaled(by: share)
+        }
+        result.norm = result.gradients.norm
+        for (quantity, value) in [("loss", result.loss), ("gradient norm", result.norm)] where !value.isFinite {
+            throw NotFiniteError(step: step + 1, quantity: quantity, value: value)
+        }
+        return result
     }
 
     private func seconds(since start: ContinuousClock.Instant, _ clock: ContinuousClock) -> Double {
