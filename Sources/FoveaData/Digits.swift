@@ -12,10 +12,12 @@ public struct Digits: Sendable {
     public let validation: LabelledImageSet
     public let test: LabelledImageSet
 
-    /// Reads `train-`, `validation-` and `test-images-idx3-ubyte` with their `-labels-idx1-ubyte`; each may be gzip, with
-    /// `.gz` at the end.
+    /// Reads `train-`, `validation-` and `test-images-idx3-ubyte` with their `-labels-idx1-ubyte`; each may be gzip,
+    /// with `.gz` at the end.
     ///
-    /// - Parameter maximum: the grey value that counts as 1.
+    /// - Parameters:
+    ///   - folder: where the six files are.
+    ///   - maximum: the grey value that counts as 1.
     public init(folder: String, maximum: Int = 16) throws(FileError) {
         func part(_ name: String) throws(FileError) -> LabelledImageSet {
             try LabelledImageSet(
@@ -42,7 +44,8 @@ public struct Digits: Sendable {
         return FileManager.default.fileExists(atPath: compressed) ? compressed : plain
     }
 
-    /// The folder of the shipped digits: looked for below the working directory and its parents, then below the program's.
+    /// The folder of the shipped digits: looked for below the working directory and its parents, then below the
+    /// program's.
     public static func shippedFolder(executable: String? = Bundle.main.executablePath) -> String? {
         var places = [FileManager.default.currentDirectoryPath]
         if let executable { places.append((executable as NSString).deletingLastPathComponent) }

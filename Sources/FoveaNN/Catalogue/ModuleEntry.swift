@@ -49,6 +49,11 @@ public struct PublishedForm: Sendable {
 
     /// - Parameters:
     ///   - layout: how the weights are named.
+    ///   - keys: the configuration keys that the class takes.
+    ///   - inputs: the tensors that it takes, by their published names.
+    ///   - outputs: the tensors that it returns, likewise.
+    ///   - sampleConfiguration: a configuration small enough to check every gradient of.
+    ///   - sampleInputs: draws inputs for that configuration, float64.
     ///   - make: builds the module from a configuration; throws `ModuleInputError`.
     ///   - run: applies it to the inputs by name; throws `ModuleInputError` for shapes that do not fit.
     public init<Model: Module>(
@@ -194,8 +199,12 @@ private struct Instance<Model: Module>: ModuleInstance {
 extension OrderedDictionary where Key == String, Value == Tensor {
     /// The input of this name, checked.
     ///
-    /// - Parameter shape: the symbolic shape, for the error.
-    /// - Throws: `ModuleInputError` where the rank or the last axis is another.
+    /// - Parameters:
+    ///   - name: the input's published name.
+    ///   - shape: the symbolic shape, for the error.
+    ///   - rank: how many axes it must have; nil for any number.
+    ///   - lastAxis: how long its last axis must be; nil for any length.
+    /// - Throws: `ModuleInputError` where it is missing or not floating-point, or the rank or the last axis is another.
     public func tensor(
         _ name: String, _ shape: String, rank: Int? = nil, lastAxis: Int? = nil
     ) throws(ModuleInputError) -> Tensor {

@@ -75,6 +75,7 @@ extension Tensor {
 /// ```
 ///
 /// - Parameters:
+///   - model: the module whose parameters the gradient is taken for.
 ///   - filter: the parameters to trace; the others are frozen.
 ///   - randomness: the key of this step's random numbers; without it, dropout and its like are off.
 ///   - loss: returns one number, and an auxiliary result such as the logits.

@@ -22,7 +22,12 @@ public struct MLP: Module {
     public let activation: Activation
 
     /// - Parameters:
+    ///   - width: C of the input.
+    ///   - hidden: the width between the layers.
     ///   - outputs: D; as wide as the input unless given.
+    ///   - activation: the function between the layers.
+    ///   - bias: whether both layers have biases.
+    ///   - key: of the random numbers that the weights start with.
     public init(
         _ width: Int, hidden: Int, outputs: Int? = nil, activation: Activation = .gelu, bias: Bool = true,
         key: RandomKey

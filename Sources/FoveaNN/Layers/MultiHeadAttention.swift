@@ -19,7 +19,10 @@ public struct MultiHeadAttention: Module {
     /// - Parameters:
     ///   - width: C of the queries and of the result.
     ///   - contextWidth: Cm of what is attended to; C unless given.
+    ///   - heads: H.
     ///   - headWidth: d; C / H unless given.
+    ///   - bias: whether the four projections have biases.
+    ///   - randomKey: of the random numbers that the weights start with.
     public init(
         _ width: Int, contextWidth: Int? = nil, heads: Int, headWidth: Int? = nil, bias: Bool = true,
         key randomKey: RandomKey
@@ -45,7 +48,10 @@ public struct MultiHeadAttention: Module {
 
     /// x [B, N, C] attends to context [B, M, Cm], or to itself → [B, N, C].
     ///
-    /// - Parameter mask: bool, broadcast to [B, H, N, M]; true where x may look.
+    /// - Parameters:
+    ///   - x: [B, N, C], what the queries are made of.
+    ///   - context: [B, M, Cm], what the keys and values are made of; x unless given.
+    ///   - mask: bool, broadcast to [B, H, N, M]; true where x may look.
     public func callAsFunction(_ x: Tensor, context: Tensor? = nil, mask: Tensor? = nil) -> Tensor {
         let context = context ?? x
         let attended = attention(

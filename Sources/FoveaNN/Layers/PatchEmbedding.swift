@@ -11,8 +11,12 @@ public struct PatchEmbedding: Module {
 
     /// - Parameters:
     ///   - imageSize: height and width in pixels, multiples of the patch size.
+    ///   - patchSize: pixels along a patch's side.
+    ///   - channels: of the pictures; 1 for grey, 3 for colour.
+    ///   - width: D of the tokens.
     ///   - positionDeviation: of the normal numbers that positions start with. The usual 0.02 takes a small model
     ///     hundreds of steps to grow out of.
+    ///   - key: of the random numbers that the projection and the positions start with.
     public init(
         imageSize: (height: Int, width: Int), patchSize: Int, channels: Int, width: Int,
         positionDeviation: Double = 0.02, key: RandomKey

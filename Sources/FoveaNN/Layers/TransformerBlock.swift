@@ -10,8 +10,11 @@ public struct TransformerBlock: Module {
     public var mlpDropout: Dropout
 
     /// - Parameters:
+    ///   - width: C.
+    ///   - heads: H, a divisor of C.
     ///   - hidden: the width inside the MLP; four times the width unless given.
     ///   - dropout: the rate after attention and MLP, in training.
+    ///   - key: of the random numbers that the weights start with.
     public init(_ width: Int, heads: Int, hidden: Int? = nil, dropout: Double = 0, key: RandomKey) {
         attentionNorm = LayerNorm(width)
         attention = MultiHeadAttention(width, heads: heads, key: key.folding("attention"))

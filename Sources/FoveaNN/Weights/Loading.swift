@@ -18,8 +18,11 @@ extension Module {
     /// A prefix that all names have in the file, such as `perceiver.`, is found by itself; tensors outside it belong to
     /// other modules and are left alone.
     ///
-    /// - Parameter strict: whether missing, unexpected and misshapen tensors are an error. Otherwise what fits is
-    ///   taken, and the report tells the rest.
+    /// - Parameters:
+    ///   - path: the safetensors file.
+    ///   - layout: the names of the parameters in the file; the module's own paths unless given.
+    ///   - strict: whether missing, unexpected and misshapen tensors are an error. Otherwise what fits is taken, and
+    ///     the report tells the rest.
     /// - Throws: `FileError`, or `WeightsError` with the module as it was before.
     @discardableResult
     public mutating func load(

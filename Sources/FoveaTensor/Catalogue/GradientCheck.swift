@@ -63,7 +63,7 @@ public struct GradientCheck: Sendable {
 /// Compares the gradient of `function` with central finite differences, for every floating-point input.
 ///
 /// The output is reduced to a number by a fixed random cotangent. Inputs of up to `fullCheckLimit` elements are checked
-/// element by element, larger ones along random signed directions and at some elements.
+/// element by element, larger ones along random directions and at some elements.
 ///
 /// ```swift
 /// let check = checkGradients(of: { $0[0].exp() }, at: [x], named: ["x"])
@@ -74,7 +74,11 @@ public struct GradientCheck: Sendable {
 ///   - function: from float64 inputs to a float64 tensor of any shape; deterministic.
 ///   - inputs: its arguments; integers and masks are constants.
 ///   - names: what the report calls the inputs.
-///   - step: the distance of the finite differences, times max(1, |x|).
+///   - name: what the report calls the function.
+///   - step: the distance of the finite differences, times max(1, |x|) for an element x.
+///   - tolerance: the largest error that passes.
+///   - fullCheckLimit: up to how many elements an input is checked element by element.
+///   - seed: of the cotangent, and of the directions and elements drawn for larger inputs.
 public func checkGradients(
     of function: ([Tensor]) throws -> Tensor, at inputs: [Tensor], named names: [String] = [],
     name: String = "function",

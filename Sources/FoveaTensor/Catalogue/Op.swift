@@ -13,7 +13,11 @@ public final class Op: Sendable {
     private let makeSamples: @Sendable (inout SampleSource) -> [OpSample]
 
     /// - Parameters:
-    ///   - samples: calls of the op on small inputs, at least one; its floating-point inputs are the ones differentiated.
+    ///   - name: the field's term, in camel case.
+    ///   - summary: what it computes, in one line.
+    ///   - differentiable: whether gradients flow through it.
+    ///   - samples: calls of the op on small inputs, at least one; its floating-point inputs are the ones
+    ///     differentiated.
     public init(
         _ name: String, _ summary: String, differentiable: Bool = true,
         samples: @escaping @Sendable (inout SampleSource) -> [OpSample]

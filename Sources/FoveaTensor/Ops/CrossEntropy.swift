@@ -31,9 +31,9 @@ extension Op {
 ///
 /// - Parameters:
 ///   - logits: [..., C].
-///   - labels: int64 [...], in 0 ..< C or `ignoring`. Traps on any other.
+///   - labels: int64 [...], in 0 ..< C or `ignored`. Traps on any other.
 ///   - labelSmoothing: the share of the target that is spread evenly over all classes.
-///   - ignoring: the label of rows that do not count.
+///   - ignored: the label of rows that do not count.
 public func crossEntropy(
     _ logits: Tensor, _ labels: Tensor, labelSmoothing: Double = 0, ignoring ignored: Int = -100
 ) -> Tensor {

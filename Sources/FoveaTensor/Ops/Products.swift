@@ -76,6 +76,7 @@ extension Op {
 /// x [..., C] · weightᵀ + bias → [..., D].
 ///
 /// - Parameters:
+///   - x: [..., C].
 ///   - weight: [D, C], a row for each output, as PyTorch stores it.
 ///   - bias: [D], or nil.
 public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {

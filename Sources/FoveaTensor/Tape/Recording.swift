@@ -55,8 +55,11 @@ extension Tensor {
 
     /// Records that this tensor was computed from operands whose gradients share their work.
     ///
-    /// - Parameter pullback: from the gradient of the output, and which operands want theirs, to the gradients in the
-    ///   operands' order; nil for those not wanted.
+    /// - Parameters:
+    ///   - op: the catalogue entry of the op.
+    ///   - operands: the tensors that gradients flow back to.
+    ///   - pullback: from the gradient of the output, and which operands want theirs, to the gradients in the
+    ///     operands' order; nil for those not wanted.
     public func derived(
         by op: Op, from operands: [Tensor], _ pullback: @escaping (Tensor, [Bool]) -> [Tensor?]
     ) -> Tensor {

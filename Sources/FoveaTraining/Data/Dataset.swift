@@ -9,8 +9,10 @@ public protocol Dataset: Sendable {
 
     /// The samples at these indices as one batch.
     ///
-    /// - Parameter augmentation: the key of the random changes to the samples; nil for none. The same indices and key
-    ///   give the same batch, on any thread.
+    /// - Parameters:
+    ///   - indices: which samples, in the batch's order; each in 0 ..< count.
+    ///   - augmentation: the key of the random changes to the samples; nil for none. The same indices and key give the
+    ///     same batch, on any thread.
     func batch(of indices: [Int], augmentation: RandomKey?) -> Batch
 }
 
@@ -22,9 +24,12 @@ extension Dataset {
         }
     }
 
-    /// Shuffled batches of exactly `size` without end: for training by hand.
+    /// Shuffled batches of equal size without end: for training by hand.
     ///
-    /// - Parameter augmenting: whether samples are changed at random.
+    /// - Parameters:
+    ///   - size: samples in each batch; all of them where the dataset has fewer.
+    ///   - seed: of the order of the samples and of their augmentation.
+    ///   - augmenting: whether samples are changed at random.
     public func batches(of size: Int, seed: UInt64, augmenting: Bool = false) -> some Sequence<Batch> {
         let order = BatchOrder(count: count, batchSize: size, key: RandomKey(seed: seed))
         return sequence(state: 0) { step -> Batch? in

@@ -63,7 +63,11 @@ public struct Trainer<Task: TrainingTask>: Sendable {
     private let folder: RunFolder
     private let key: RandomKey
 
-    /// - Parameter key: the key of the random numbers that modules draw in training.
+    /// - Parameters:
+    ///   - task: what is trained, on what, and how it is judged.
+    ///   - settings: how long and how often.
+    ///   - folder: where the log and the checkpoints go.
+    ///   - key: the key of the random numbers that modules draw in training.
     public init(task: Task, settings: TrainingSettings, folder: RunFolder, key: RandomKey) {
         self.task = task
         self.settings = settings

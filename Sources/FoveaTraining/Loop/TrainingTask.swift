@@ -28,7 +28,10 @@ where Images.Batch == LabelledImages {
     private let labelSmoothing: Double
 
     /// - Parameters:
+    ///   - training: samples to train on.
     ///   - validation: samples to choose settings by; nil when they are trained on.
+    ///   - batchSize: samples in the batch of one step; all of them where there are fewer.
+    ///   - labelSmoothing: the share of the training target that is spread evenly over all classes.
     ///   - key: of the order of the samples and of their augmentation.
     public init(
         training: Images, validation: Images?, batchSize: Int, labelSmoothing: Double = 0, key: RandomKey

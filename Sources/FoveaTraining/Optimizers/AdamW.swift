@@ -3,7 +3,8 @@ import FoveaNN
 import FoveaTensor
 import OrderedCollections
 
-/// Adam with decoupled weight decay. (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, algorithm 2.)
+/// Adam with decoupled weight decay.
+/// (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, algorithm 2.)
 ///
 ///     m ← β₁ m + (1 − β₁) g
 ///     v ← β₂ v + (1 − β₂) g²
@@ -23,6 +24,10 @@ public struct AdamW: Optimizer {
     }
 
     /// - Parameters:
+    ///   - learningRate: η as a function of the step.
+    ///   - beta1: β₁, how much of the mean of the gradients stays at each step.
+    ///   - beta2: β₂, how much of the mean of their squares stays.
+    ///   - epsilon: ε, which keeps the divisor away from zero.
     ///   - weightDecay: λ of the matrices; norms, biases and embeddings do not decay.
     ///   - groups: instead of that, groups of one's own.
     public init(

@@ -17,6 +17,9 @@ public struct SGD: Optimizer {
     private var velocities: OrderedDictionary<String, Tensor> = [:]
 
     /// - Parameters:
+    ///   - learningRate: η as a function of the step.
+    ///   - momentum: μ, how much of the velocity stays at each step.
+    ///   - nesterov: whether the momentum is Nesterov's.
     ///   - weightDecay: λ of the matrices; norms, biases and embeddings do not decay.
     ///   - groups: instead of that, groups of one's own.
     public init(

@@ -6,7 +6,10 @@ public struct TrainingCurve: Sendable {
     private let records: [StepRecord]
     private let testAccuracy: Double?
 
-    /// - Parameter testAccuracy: drawn as a mark at the last step.
+    /// - Parameters:
+    ///   - title: the line above the picture.
+    ///   - records: what the run logged, in the order of its steps.
+    ///   - testAccuracy: drawn as a mark at the last step; nil for none.
     public init(title: String, records: [StepRecord], testAccuracy: Double? = nil) {
         self.title = title
         self.records = records
