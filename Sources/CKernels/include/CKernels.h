@@ -129,6 +129,9 @@ extern _Thread_local void *ck_thread_stack;  // the innermost tape, recording or
 extern _Thread_local uint32_t ck_thread_label;  // the parameter that was read last
 static inline uint32_t ck_get_thread_label(void) { return ck_thread_label; }
 static inline void ck_set_thread_label(uint32_t label) { ck_thread_label = label; }
+extern _Thread_local int ck_thread_planning;     // tensors get no memory
+static inline int ck_get_thread_planning(void) { return ck_thread_planning; }
+static inline void ck_set_thread_planning(int planning) { ck_thread_planning = planning; }
 static inline void *ck_get_thread_tape(void) { return ck_thread_tape; }
 static inline void ck_set_thread_tape(void *tape) { ck_thread_tape = tape; }
 static inline void *ck_get_thread_stack(void) { return ck_thread_stack; }

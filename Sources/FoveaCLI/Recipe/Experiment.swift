@@ -51,6 +51,14 @@ struct Experiment {
                 heads: recipe.integer("model.resamplerHeads"), headWidth: recipe.integer("model.resamplerHeadWidth"),
                 latents: recipe.integer("model.latents"),
                 feedForwardMultiple: recipe.integer("model.feedForwardMultiple")))
+        // Weights, gradients, two moments and the average, before any memory is asked for.
+        let options = options
+        let bytes = 5 * withoutMemory { Model(options, key: RandomKey(seed: 0)) }.parameterBytes
+        guard bytes <= physicalMemory else {
+            throw recipe.error(
+                "model.width",
+                "training this model would take \(bytes >> 20) MiB; this machine has \(physicalMemory >> 20) MiB")
+        }
         try checkFrozenPaths()
     }
 

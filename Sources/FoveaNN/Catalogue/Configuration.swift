@@ -86,13 +86,14 @@ public struct Configuration: Sendable {
         self.values = values
     }
 
-    /// A whole number of at least `minimum`.
+    /// A size: a whole number from `minimum` to 2²⁰. No published one comes near the end, and products of sizes do not
+    /// overflow.
     public func int(_ key: String, atLeast minimum: Int = 1) throws(ModuleInputError) -> Int {
         guard case .int(let value)? = values[key] else {
             throw ModuleInputError("\(owner): \"\(key)\" must be a whole number")
         }
-        guard value >= minimum else {
-            throw ModuleInputError("\(owner): \"\(key)\" must be at least \(minimum), not \(value)")
+        guard (minimum...1 << 20).contains(value) else {
+            throw ModuleInputError("\(owner): \"\(key)\" must be from \(minimum) to \(1 << 20), not \(value)")
         }
         return value
     }

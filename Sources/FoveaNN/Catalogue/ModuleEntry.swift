@@ -76,11 +76,18 @@ public struct PublishedForm: Sendable {
 
     /// A module of this form with fresh weights.
     ///
-    /// - Throws: `ModuleInputError` for unknown, missing and mistyped keys.
+    /// - Throws: `ModuleInputError` for unknown, missing and mistyped keys, and for sizes beyond the machine's memory.
     public func instance(
         _ configuration: [String: ConfigurationValue], dtype: DType = .float32, owner: String
     ) throws -> any ModuleInstance {
-        try makeInstance(Configuration(configuration, keys: keys, owner: owner), dtype)
+        let checked = try Configuration(configuration, keys: keys, owner: owner)
+        // What a mistyped size would ask for is found out before any memory is.
+        let bytes = try withoutMemory { try makeInstance(checked, dtype).module.parameterBytes }
+        guard bytes <= physicalMemory else {
+            throw ModuleInputError(
+                "\(owner): the weights would take \(bytes >> 20) MiB; this machine has \(physicalMemory >> 20) MiB")
+        }
+        return try makeInstance(checked, dtype)
     }
 
     /// Checks that the inputs have the names that this form takes.

@@ -126,6 +126,9 @@ extension Module {
     /// How many numbers the parameters hold.
     public var parameterCount: Int { parameters.values.reduce(0) { $0 + $1.count } }
 
+    /// Bytes that the parameters take.
+    package var parameterBytes: Int { parameters.values.reduce(0) { $0 + $1.count * $1.dtype.size } }
+
     /// The same module with its parameters in another type: float64 to check gradients.
     public func cast(to dtype: DType) -> Self {
         var copy = self

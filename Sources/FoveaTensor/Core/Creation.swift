@@ -27,6 +27,7 @@ extension Tensor {
             return Tensor.full(shape, value, dtype: .float64).cast(to: dtype)
         }
         let filled = Tensor(uninitialized: shape, dtype)
+        guard !ThreadState.isPlanning else { return filled }
         filled.write { pick(Kernels.table.pointee.fill, dtype)($0, filled.count, value) }
         return filled
     }

@@ -108,6 +108,7 @@ extension Tensor {
     ) -> Tensor {
         let tensor = Tensor(uninitialized: shape, dtype)
         tensor.requireDifferentiableType("random")
+        guard !ThreadState.isPlanning else { return tensor }
         let count = tensor.count
         func fill<Scalar: BinaryFloatingPoint>(_ target: UnsafeMutablePointer<Scalar>) {
             // Two numbers from each block of the generator.

@@ -111,12 +111,21 @@ package final class Storage: @unchecked Sendable {
     /// Keeps foreign memory alive; such memory is never written.
     private let owner: (any AnyObject & Sendable)?
 
-    /// Uninitialised memory from the pool.
+    /// Uninitialised memory from the pool; none at all inside `withoutMemory`.
     package init(byteCount: Int) {
         self.byteCount = byteCount
-        pointer = StoragePool.allocate(byteCount)
-        owner = nil
+        if ThreadState.isPlanning {
+            pointer = UnsafeMutableRawPointer(bitPattern: StoragePool.alignment)!
+            owner = Storage.nobody
+        } else {
+            pointer = StoragePool.allocate(byteCount)
+            owner = nil
+        }
     }
+
+    /// Owns what has no memory.
+    private final class Nobody: Sendable {}
+    private static let nobody = Nobody()
 
     /// Memory that `owner` keeps alive.
     package init(borrowing pointer: UnsafeRawPointer, byteCount: Int, owner: any AnyObject & Sendable) {
@@ -130,4 +139,9 @@ package final class Storage: @unchecked Sendable {
     deinit {
         if owner == nil { StoragePool.release(pointer, byteCount) }
     }
+}
+
+/// The memory of this machine, in bytes.
+package var physicalMemory: Int {
+    Int(sysconf(Int32(_SC_PHYS_PAGES))) * Int(sysconf(Int32(_SC_PAGESIZE)))
 }

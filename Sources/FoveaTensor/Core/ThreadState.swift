@@ -27,4 +27,19 @@ package enum ThreadState {
         get { ck_get_thread_label() }
         set { ck_set_thread_label(newValue) }
     }
+
+    /// Whether this thread only wants to know shapes; see `withoutMemory`.
+    static var isPlanning: Bool {
+        get { ck_get_thread_planning() != 0 }
+        set { ck_set_thread_planning(newValue ? 1 : 0) }
+    }
+}
+
+/// Runs `body` with tensors that have shapes and types but no memory, to learn what a module would hold before it is
+/// built. Only making tensors, and casting them, is possible inside; none of them may be read.
+package func withoutMemory<Result>(_ body: () throws -> Result) rethrows -> Result {
+    let outer = ThreadState.isPlanning
+    ThreadState.isPlanning = true
+    defer { ThreadState.isPlanning = outer }
+    return try body()
 }

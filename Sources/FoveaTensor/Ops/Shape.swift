@@ -264,6 +264,7 @@ extension Tensor {
     /// do not compute.
     public func cast(to type: DType) -> Tensor {
         guard type != dtype else { return self }
+        guard !ThreadState.isPlanning else { return Tensor(uninitialized: shape, type) }
         let dense = contiguous()
         let y = Tensor(uninitialized: shape, type)
         let (from, to) = (dtype, type)
