@@ -103,7 +103,13 @@ struct ApplyTests {
             mentions: ["c.json", "unknown configuration key \"depht\"", "known are dim, depth"]),
         .init("a text for a number", config: #"{"dim": "4"}"#, mentions: ["c.json", "\"dim\" must be a whole number"]),
         .init("half a width", config: #"{"dim": 4.5}"#, mentions: ["c.json", "\"dim\" must be a whole number"]),
-        .init("width zero", config: #"{"dim": 0}"#, mentions: ["c.json", "\"dim\" must be at least 1, not 0"]),
+        .init("width zero", config: #"{"dim": 0}"#, mentions: ["c.json", "\"dim\" must be from 1 to 1048576, not 0"]),
+        .init(
+            "a width without end", config: #"{"dim": 1000000000000}"#,
+            mentions: ["c.json", "\"dim\" must be from 1 to 1048576"]),
+        .init(
+            "a width beyond the memory", config: #"{"dim": 1000000}"#,
+            mentions: ["c.json", "would take", "this machine"]),
         .init("no weights", ["--weights": "none"], mentions: ["none", "No such file"]),
         .init("weights that are no safetensors", ["--weights": "c.json"], config: #"{"dim": 4}"#, mentions: ["c.json"]),
         .init(

@@ -77,6 +77,9 @@ struct RefusalTests {
         .init(
             "more parts than pictures", "data:\n  folder: digits\ntraining:\n  batchSize: 2\n  accumulation: 3\n",
             "r.yaml:5", "training.accumulation", "training.batchSize"),
+        .init(
+            "a model beyond the memory", "model:\n  width: 8192\n  encoderDepth: 64\n", "r.yaml:2", "model.width",
+            "this machine"),
         .init("IDX files without a folder", "data:\n  name: idx\n", "r.yaml", "data.folder", "data.name is idx"),
         .init("a missing data folder", "data:\n  folder: nowhere\n", "nowhere/train-images-idx3-ubyte", "No such file"),
         .init(

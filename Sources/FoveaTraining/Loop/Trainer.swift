@@ -102,8 +102,7 @@ public struct Trainer<Task: TrainingTask>: Sendable {
             let started = clock.now
             let rate = state.optimizer.learningRate
             let result = try backward(state.model, state.step, parts) { prefetcher?.next() ?? make($0) }
-            let gradients = settings.clipNorm.map { result.gradients.clipped(toNorm: $0) } ?? result.gradients
-            state.optimizer.update(&state.model, along: gradients)
+            state.optimizer.update(&state.model, along: result.gradients)
             state.average?.update(towards: state.model)
             state.step += 1
             state.seconds += seconds(since: started, clock)
@@ -138,7 +137,9 @@ public struct Trainer<Task: TrainingTask>: Sendable {
     }
 
     private struct StepResult {
+        /// Clipped where the settings say so.
         var gradients: Gradients
+        /// Before clipping.
         var norm = 0.0
         var loss = 0.0
         var right = 0
@@ -170,6 +171,9 @@ public struct Trainer<Task: TrainingTask>: Sendable {
         result.norm = result.gradients.norm
         for (quantity, value) in [("loss", result.loss), ("gradient norm", result.norm)] where !value.isFinite {
             throw NotFiniteError(step: step + 1, quantity: quantity, value: value)
+        }
+        if let limit = settings.clipNorm, result.norm > limit {
+            result.gradients = result.gradients.scaled(by: limit / (result.norm + 1e-6))
         }
         return result
     }
