@@ -154,6 +154,7 @@ struct ShapedCall: Sendable {
                 .init("column", [211, 1], [211, 331]), .init("scalar and tensor", [], [211, 331]),
             ]
         }
+        calls.merge(indexing) { _, twice in twice }
         return calls
     }()
 
