@@ -192,7 +192,7 @@ struct ShapedCall: Sendable {
         case "dropout": return [.init("half", [n])]
         case "crossEntropy":
             return n == 0 ? [] : [.init("classes", [3, n], [3]), .init("smoothing", [n, 4], [n])]
-        default: return []
+        default: return indexingTail(name, n)
         }
     }
 }
