@@ -154,6 +154,7 @@ struct ShapedCall: Sendable {
                 .init("column", [211, 1], [211, 331]), .init("scalar and tensor", [], [211, 331]),
             ]
         }
+        calls.merge(indexing) { _, twice in twice }
         return calls
     }()
 
@@ -191,7 +192,7 @@ struct ShapedCall: Sendable {
         case "dropout": return [.init("half", [n])]
         case "crossEntropy":
             return n == 0 ? [] : [.init("classes", [3, n], [3]), .init("smoothing", [n, 4], [n])]
-        default: return []
+        default: return indexingTail(name, n)
         }
     }
 }

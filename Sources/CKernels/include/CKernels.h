@@ -112,6 +112,44 @@ void ck_gather_box(size_t size, size_t rank, const size_t *shape, const ptrdiff_
 // Copies a row-major box into a strided one.
 void ck_scatter_box(size_t size, size_t rank, const size_t *shape, const ptrdiff_t *strides, const void *x, void *y);
 
+// MARK: Indexing, windows, sorting
+
+// The first i with index[i] outside 0 ..< bound, or −1.
+ptrdiff_t ck_first_outside(const int64_t *index, size_t n, int64_t bound);
+// positions[i] of the element on the line along `axis` that a row-major index of this shape names; the strides are the
+// source's.
+void ck_line_positions(size_t rank, const size_t *shape, const ptrdiff_t *strides, size_t axis, const int64_t *index,
+                       int64_t *positions);
+// positions[o, i] = o·length + index[i]
+void ck_row_positions(size_t outer, int64_t length, const int64_t *index, size_t n, int64_t *positions);
+// Where the mask is not 0, and how often; positions may be NULL.
+size_t ck_true_positions(const uint8_t *mask, size_t n, int64_t *positions);
+// y[i] = x[positions[i]], blocks of `block` elements of `size` bytes
+void ck_take(size_t size, const void *x, const int64_t *positions, size_t n, size_t block, void *y);
+// y[positions[i]] += x[i] for `count` columns of each block from `first` on, in the order of i; a position that equals
+// `skipped` is left out. The type is 0 for float32, 1 for float64.
+void ck_add_at(int type, const void *x, const int64_t *positions, int64_t skipped, size_t n, size_t block, size_t first,
+               size_t count, void *y);
+// y[i] = mask[i] ? value : x[i]
+void ck_fill_where(size_t size, const uint8_t *mask, const void *value, const void *x, void *y, size_t n);
+// counts[index[i]] += 1
+void ck_bincount(const int64_t *index, size_t n, int64_t *counts);
+// Rows `first` and on of matrices [height, width]: the lower or upper triangle, and zeros.
+void ck_triangle(size_t size, int lower, ptrdiff_t diagonal, size_t height, size_t width, size_t first, size_t rows,
+                 const void *x, void *y);
+
+// How a kernel goes over an image: rows, then columns.
+struct ck_windows {
+    ptrdiff_t image[2], kernel[2], stride[2], padding[2], dilation[2], windows[2];
+};
+// y[p, kernel, windows] = x[p, pixel], 0 outside the image
+void ck_unfold(size_t size, const struct ck_windows *w, const void *x, void *y, size_t planes);
+// y[p, pixel] = Σ x[p, kernel, windows]
+void ck_fold(int type, const struct ck_windows *w, const void *x, void *y, size_t planes);
+
+// index = the stable order of n keys, float32, float64 or int64; NaN counts as the largest.
+void ck_argsort(enum ck_type type, const void *keys, size_t n, int descending, int64_t *index, int64_t *scratch);
+
 // MARK: Matrix products: the one seam to BLAS
 
 // C[m, n] = alpha·op(A)·op(B) + beta·C, row-major; op transposes where the flag is set.

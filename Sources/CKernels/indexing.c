@@ -1,0 +1,205 @@
+// Moving elements by index: plain loops, whose speed is the memory's.
+#include <string.h>
+
+#include "CKernels.h"
+
+ptrdiff_t ck_first_outside(const int64_t *index, size_t n, int64_t bound) {
+    for (size_t i = 0; i < n; i++)
+        if (index[i] < 0 || index[i] >= bound) return (ptrdiff_t)i;
+    return -1;
+}
+
+enum { MAX_RANK = 32 };
+
+void ck_line_positions(size_t rank, const size_t *shape, const ptrdiff_t *strides, size_t axis, const int64_t *index,
+                       int64_t *positions) {
+    size_t n = 1;
+    for (size_t d = 0; d < rank; d++) n *= shape[d];
+    size_t at[MAX_RANK] = {0};
+    int64_t home = 0;  // of the line that the element stands on
+    for (size_t i = 0; i < n; i++) {
+        positions[i] = home + index[i] * strides[axis];
+        for (size_t d = rank; d-- > 0;) {
+            if (d != axis) home += strides[d];
+            if (++at[d] < shape[d]) break;
+            if (d != axis) home -= strides[d] * (int64_t)shape[d];
+            at[d] = 0;
+        }
+    }
+}
+
+void ck_row_positions(size_t outer, int64_t length, const int64_t *index, size_t n, int64_t *positions) {
+    for (size_t o = 0; o < outer; o++)
+        for (size_t i = 0; i < n; i++) positions[o * n + i] = (int64_t)o * length + index[i];
+}
+
+size_t ck_true_positions(const uint8_t *mask, size_t n, int64_t *positions) {
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!mask[i]) continue;
+        if (positions) positions[count] = (int64_t)i;
+        count++;
+    }
+    return count;
+}
+
+#define TAKE(type) \
+    for (size_t i = 0; i < n; i++) ((type *)y)[i] = ((const type *)x)[positions[i]];
+
+void ck_take(size_t size, const void *x, const int64_t *positions, size_t n, size_t block, void *y) {
+    if (block == 1) {
+        switch (size) {
+            case 1: TAKE(uint8_t) break;
+            case 2: TAKE(uint16_t) break;
+            case 4: TAKE(uint32_t) break;
+            default: TAKE(uint64_t) break;
+        }
+        return;
+    }
+    const size_t bytes = block * size;
+    for (size_t i = 0; i < n; i++) memcpy((char *)y + i * bytes, (const char *)x + (size_t)positions[i] * bytes, bytes);
+}
+
+#define ADD_AT(type) \
+    for (size_t i = 0; i < n; i++) { \
+        if (positions[i] == skipped) continue; \
+        const type *from = (const type *)x + i * block + first; \
+        type *to = (type *)y + (size_t)positions[i] * block + first; \
+        for (size_t j = 0; j < count; j++) to[j] += from[j]; \
+    }
+
+void ck_add_at(int type, const void *x, const int64_t *positions, int64_t skipped, size_t n, size_t block, size_t first,
+               size_t count, void *y) {
+    if (type == 0) {
+        ADD_AT(float)
+    } else {
+        ADD_AT(double)
+    }
+}
+
+#define FILL_WHERE(type) \
+    for (size_t i = 0; i < n; i++) ((type *)y)[i] = mask[i] ? *(const type *)value : ((const type *)x)[i];
+
+void ck_fill_where(size_t size, const uint8_t *mask, const void *value, const void *x, void *y, size_t n) {
+    switch (size) {
+        case 1: FILL_WHERE(uint8_t) break;
+        case 2: FILL_WHERE(uint16_t) break;
+        case 4: FILL_WHERE(uint32_t) break;
+        default: FILL_WHERE(uint64_t) break;
+    }
+}
+
+void ck_bincount(const int64_t *index, size_t n, int64_t *counts) {
+    for (size_t i = 0; i < n; i++) counts[index[i]]++;
+}
+
+static inline size_t clamped(ptrdiff_t x, size_t high) { return x < 0 ? 0 : (size_t)x > high ? high : (size_t)x; }
+
+void ck_triangle(size_t size, int lower, ptrdiff_t diagonal, size_t height, size_t width, size_t first, size_t rows,
+                 const void *x, void *y) {
+    for (size_t r = first; r < first + rows; r++) {
+        const ptrdiff_t edge = (ptrdiff_t)(r % height) + diagonal;
+        const size_t from = lower ? 0 : clamped(edge, width), to = lower ? clamped(edge + 1, width) : width;
+        const char *source = (const char *)x + r * width * size;
+        char *target = (char *)y + r * width * size;
+        memset(target, 0, from * size);
+        memcpy(target + from * size, source + from * size, (to - from) * size);
+        memset(target + to * size, 0, (width - to) * size);
+    }
+}
+
+// MARK: Windows
+
+// Calls the body with the pixel under each place of each kernel element, −1 outside; `i` numbers them.
+#define FOR_WINDOWS(body) \
+    size_t i = 0; \
+    for (ptrdiff_t a = 0; a < w->kernel[0]; a++) \
+        for (ptrdiff_t b = 0; b < w->kernel[1]; b++) \
+            for (ptrdiff_t r = 0; r < w->windows[0]; r++) { \
+                const ptrdiff_t row = r * w->stride[0] - w->padding[0] + a * w->dilation[0]; \
+                for (ptrdiff_t c = 0; c < w->windows[1]; c++, i++) { \
+                    const ptrdiff_t column = c * w->stride[1] - w->padding[1] + b * w->dilation[1]; \
+                    const int inside = row >= 0 && row < w->image[0] && column >= 0 && column < w->image[1]; \
+                    const ptrdiff_t pixel = row * w->image[1] + column; \
+                    body \
+                } \
+            }
+
+#define UNFOLD(type) \
+    for (size_t p = 0; p < planes; p++) { \
+        const type *from = (const type *)x + p * pixels; \
+        type *to = (type *)y + p * places; \
+        FOR_WINDOWS(to[i] = inside ? from[pixel] : 0;) \
+    }
+
+void ck_unfold(size_t size, const struct ck_windows *w, const void *x, void *y, size_t planes) {
+    const size_t pixels = (size_t)(w->image[0] * w->image[1]);
+    const size_t places = (size_t)(w->kernel[0] * w->kernel[1] * w->windows[0] * w->windows[1]);
+    switch (size) {
+        case 1: UNFOLD(uint8_t) break;
+        case 2: UNFOLD(uint16_t) break;
+        case 4: UNFOLD(uint32_t) break;
+        default: UNFOLD(uint64_t) break;
+    }
+}
+
+#define FOLD(type) \
+    for (size_t p = 0; p < planes; p++) { \
+        type *to = (type *)y + p * pixels; \
+        const type *from = (const type *)x + p * places; \
+        memset(to, 0, pixels * sizeof(type)); \
+        FOR_WINDOWS(if (inside) to[pixel] += from[i];) \
+    }
+
+void ck_fold(int type, const struct ck_windows *w, const void *x, void *y, size_t planes) {
+    const size_t pixels = (size_t)(w->image[0] * w->image[1]);
+    const size_t places = (size_t)(w->kernel[0] * w->kernel[1] * w->windows[0] * w->windows[1]);
+    if (type == 0) {
+        FOLD(float)
+    } else {
+        FOLD(double)
+    }
+}
+
+// MARK: Sorting
+
+// Merges runs of 1, 2, 4, … indices. The right run goes first only where it must, which keeps the order of equals.
+// NaN stands after every number.
+#define LESS(p, q) ((p) < (q) || ((q) != (q) && (p) == (p)))
+#define ARGSORT(type) \
+    const type *x = keys; \
+    for (size_t i = 0; i < n; i++) index[i] = (int64_t)i; \
+    for (size_t width = 1; width < n; width *= 2) { \
+        for (size_t start = 0; start < n; start += 2 * width) { \
+            const size_t middle = start + width < n ? start + width : n; \
+            const size_t end = start + 2 * width < n ? start + 2 * width : n; \
+            size_t left = start, right = middle; \
+            for (size_t out = start; out < end; out++) { \
+                int second = left == middle; \
+                if (!second && right < end) { \
+                    const type p = x[index[left]], q = x[index[right]]; \
+                    second = descending ? LESS(p, q) : LESS(q, p); \
+                } \
+                scratch[out] = index[second ? right++ : left++]; \
+            } \
+        } \
+        memcpy(index, scratch, n * sizeof *index); \
+    }
+
+static void argsort_f32(const void *keys, size_t n, int descending, int64_t *index, int64_t *scratch) {
+    ARGSORT(float)
+}
+static void argsort_f64(const void *keys, size_t n, int descending, int64_t *index, int64_t *scratch) {
+    ARGSORT(double)
+}
+static void argsort_i64(const void *keys, size_t n, int descending, int64_t *index, int64_t *scratch) {
+    ARGSORT(int64_t)
+}
+
+void ck_argsort(enum ck_type type, const void *keys, size_t n, int descending, int64_t *index, int64_t *scratch) {
+    switch (type) {
+        case CK_F32: argsort_f32(keys, n, descending, index, scratch); break;
+        case CK_F64: argsort_f64(keys, n, descending, index, scratch); break;
+        default: argsort_i64(keys, n, descending, index, scratch); break;
+    }
+}
