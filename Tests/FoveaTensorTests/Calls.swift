@@ -147,6 +147,7 @@ struct ShapedCall: Sendable {
             "dropout": [.init("half", [70_001])],
             "crossEntropy": [.init("classes", [2001, 35], [2001]), .init("smoothing", [211, 331], [211])],
         ]
+        calls.merge(largeReductions) { _, twice in twice }
         for name in unary { calls[name] = [.init("tail", [70_001])] }
         for name in binary {
             calls[name] = [
@@ -192,7 +193,7 @@ struct ShapedCall: Sendable {
         case "dropout": return [.init("half", [n])]
         case "crossEntropy":
             return n == 0 ? [] : [.init("classes", [3, n], [3]), .init("smoothing", [n, 4], [n])]
-        default: return indexingTail(name, n)
+        default: return indexingTail(name, n) + reductionTail(name, n)
         }
     }
 }

@@ -45,8 +45,19 @@ struct ck_table {
     void (*row_sum[2])(const void *x, void *out, size_t rows, size_t columns);
     // out[r] = max_c x[r, c]; NaN wins
     void (*row_max[2])(const void *x, void *out, size_t rows, size_t columns);
-    // index[r] = the first c with the largest x[r, c]; the first NaN wins
+    // out[r] = min_c x[r, c]; NaN wins
+    void (*row_min[2])(const void *x, void *out, size_t rows, size_t columns);
+    // index[r] = the first c with the largest x[r, c], or the smallest; the first NaN wins
     void (*row_argmax[2])(const void *x, int64_t *index, size_t rows, size_t columns);
+    void (*row_argmin[2])(const void *x, int64_t *index, size_t rows, size_t columns);
+    // out[r] = Π_c x[r, c]
+    void (*row_product[2])(const void *x, void *out, size_t rows, size_t columns);
+    // dx[r, c] = g[r]·Π_{j ≠ c} x[r, j]
+    void (*row_product_gradient[2])(const void *x, const void *g, void *dx, size_t rows, size_t columns);
+    // out[r] = log Σ_c exp x[r, c]; -∞ of a row of -∞ alone
+    void (*row_log_sum_exp[2])(const void *x, void *out, size_t rows, size_t columns);
+    // y[r, c] = Σ_{j ≤ c} x[r, j], or Σ_{j ≥ c} where `backward` is set
+    void (*row_cumulative_sum[2])(const void *x, void *y, size_t rows, size_t columns, int backward);
     // out[c] = Σ_r x[r·stride + c] for `columns` columns
     void (*column_sum[2])(const void *x, size_t stride, void *out, size_t rows, size_t columns);
     // Σ x[i]², added up in double

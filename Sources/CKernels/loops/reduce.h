@@ -41,6 +41,27 @@ static inline T CK_NAME2(max_of, TYPE)(const T *x, size_t n) {
     return has_nan ? (T)NAN : lanes[0];
 }
 
+// The smallest element; NaN where there is one; ∞ of nothing.
+static inline T CK_NAME2(min_of, TYPE)(const T *x, size_t n) {
+    T lanes[LANES];
+    for (size_t l = 0; l < LANES; l++) lanes[l] = (T)INFINITY;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t l = 0; l < LANES; l++) lanes[l] = x[i + l] < lanes[l] ? x[i + l] : lanes[l];
+    for (size_t l = 0; i < n; i++, l++) lanes[l] = x[i] < lanes[l] ? x[i] : lanes[l];
+    for (size_t l = 1; l < LANES; l++) lanes[0] = lanes[l] < lanes[0] ? lanes[l] : lanes[0];
+    int has_nan = 0;
+    for (size_t j = 0; j < n; j++) has_nan |= x[j] != x[j];
+    return has_nan ? (T)NAN : lanes[0];
+}
+
+// The first place of `best`, or of the first NaN where that is what it is.
+static inline int64_t CK_NAME2(place_of, TYPE)(const T *x, size_t n, T best) {
+    size_t c = 0;
+    while (c + 1 < n && !(x[c] == best || (best != best && x[c] != x[c]))) c++;
+    return (int64_t)c;
+}
+
 static void CK_NAME2(row_sum, TYPE)(const void *x_, void *out_, size_t rows, size_t columns) {
     const T *x = x_;
     T *out = out_;
@@ -53,14 +74,87 @@ static void CK_NAME2(row_max, TYPE)(const void *x_, void *out_, size_t rows, siz
     for (size_t r = 0; r < rows; r++) out[r] = CK_NAME2(max_of, TYPE)(x + r * columns, columns);
 }
 
+static void CK_NAME2(row_min, TYPE)(const void *x_, void *out_, size_t rows, size_t columns) {
+    const T *x = x_;
+    T *out = out_;
+    for (size_t r = 0; r < rows; r++) out[r] = CK_NAME2(min_of, TYPE)(x + r * columns, columns);
+}
+
 static void CK_NAME2(row_argmax, TYPE)(const void *x_, int64_t *index, size_t rows, size_t columns) {
     const T *x = x_;
-    for (size_t r = 0; r < rows; r++) {
-        const T *row = x + r * columns;
-        const T best = CK_NAME2(max_of, TYPE)(row, columns);
-        size_t c = 0;
-        while (c + 1 < columns && !(row[c] == best || (best != best && row[c] != row[c]))) c++;
-        index[r] = (int64_t)c;
+    for (size_t r = 0; r < rows; r++, x += columns)
+        index[r] = CK_NAME2(place_of, TYPE)(x, columns, CK_NAME2(max_of, TYPE)(x, columns));
+}
+
+static void CK_NAME2(row_argmin, TYPE)(const void *x_, int64_t *index, size_t rows, size_t columns) {
+    const T *x = x_;
+    for (size_t r = 0; r < rows; r++, x += columns)
+        index[r] = CK_NAME2(place_of, TYPE)(x, columns, CK_NAME2(min_of, TYPE)(x, columns));
+}
+
+static void CK_NAME2(row_product, TYPE)(const void *x_, void *out_, size_t rows, size_t columns) {
+    const T *x = x_;
+    T *out = out_;
+    for (size_t r = 0; r < rows; r++, x += columns) {
+        T lanes[LANES];
+        for (size_t l = 0; l < LANES; l++) lanes[l] = 1;
+        size_t i = 0;
+        for (; i + LANES <= columns; i += LANES)
+            for (size_t l = 0; l < LANES; l++) lanes[l] *= x[i + l];
+        for (size_t l = 0; i < columns; i++, l++) lanes[l] *= x[i];
+        for (size_t width = LANES / 2; width > 0; width /= 2)
+            for (size_t l = 0; l < width; l++) lanes[l] *= lanes[l + width];
+        out[r] = lanes[0];
+    }
+}
+
+// The product of the others: what stands before times what stands behind, so that zeros need no division.
+static void CK_NAME2(row_product_gradient, TYPE)(const void *x_, const void *g_, void *dx_, size_t rows,
+                                                 size_t columns) {
+    const T *x = x_, *g = g_;
+    T *dx = dx_;
+    for (size_t r = 0; r < rows; r++, x += columns, dx += columns) {
+        T before = g[r], behind = 1;
+        for (size_t c = 0; c < columns; c++) {
+            dx[c] = before;
+            before *= x[c];
+        }
+        for (size_t c = columns; c-- > 0;) {
+            dx[c] *= behind;
+            behind *= x[c];
+        }
+    }
+}
+
+static void CK_NAME2(row_log_sum_exp, TYPE)(const void *x_, void *out_, size_t rows, size_t columns) {
+    const T *x = x_;
+    T *out = out_;
+    for (size_t r = 0; r < rows; r++, x += columns) {
+        const T top = CK_NAME2(max_of, TYPE)(x, columns);
+        if (top == (T)INFINITY || top == -(T)INFINITY || top != top) {  // the difference to it would be NaN
+            out[r] = top;
+            continue;
+        }
+        T lanes[LANES] = {0};
+        size_t i = 0;
+        for (; i + LANES <= columns; i += LANES)
+            for (size_t l = 0; l < LANES; l++) lanes[l] += EXP(x[i + l] - top);
+        for (size_t l = 0; i < columns; i++, l++) lanes[l] += EXP(x[i] - top);
+        out[r] = top + LOG(CK_NAME2(combine, TYPE)(lanes));
+    }
+}
+
+// Added up in double: a float's running total would drift along a long row.
+static void CK_NAME2(row_cumulative_sum, TYPE)(const void *x_, void *y_, size_t rows, size_t columns, int backward) {
+    const T *x = x_;
+    T *y = y_;
+    for (size_t r = 0; r < rows; r++, x += columns, y += columns) {
+        double total = 0;
+        for (size_t i = 0; i < columns; i++) {
+            const size_t c = backward ? columns - 1 - i : i;
+            total += (double)x[c];
+            y[c] = (T)total;
+        }
     }
 }
 

@@ -18,15 +18,15 @@ extension Tensor {
     }
 
     /// This tensor as a row-major matrix [kept elements, reduced elements].
-    private func reductionRows(_ axes: [Int]) -> (matrix: Tensor, rows: Int, columns: Int) {
+    func reductionRows(_ axes: [Int]) -> (matrix: Tensor, rows: Int, columns: Int) {
         let kept = shape.indices.filter { !axes.contains($0) }
         let matrix = detached.permuted(to: kept + axes).contiguous()
         return (matrix, kept.reduce(1) { $0 * shape[$1] }, axes.reduce(1) { $0 * shape[$1] })
     }
 
-    private typealias RowLoop = @convention(c) (UnsafeRawPointer?, UnsafeMutableRawPointer?, Int, Int) -> Void
+    typealias RowLoop = @convention(c) (UnsafeRawPointer?, UnsafeMutableRawPointer?, Int, Int) -> Void
 
-    private func rowReduced(_ axes: [Int], _ loop: RowLoop) -> Tensor {
+    func rowReduced(_ axes: [Int], _ loop: RowLoop) -> Tensor {
         let (matrix, rows, columns) = reductionRows(axes)
         let y = Tensor(uninitialized: reducedShape(axes, keepingAxes: true), dtype)
         let size = dtype.size
@@ -35,6 +35,35 @@ extension Tensor {
                 parallelFor(rows, grain: Swift.max(1, Kernels.grain / Swift.max(1, columns))) { range in
                     let start = range.lowerBound
                     loop(x + start * columns * size, y + start * size, range.count, columns)
+                }
+            }
+        }
+        return y
+    }
+
+    /// A matrix [kept elements, reduced elements] as a tensor of `shape`: the way back from `reductionRows`.
+    static func fromReductionRows(_ matrix: Tensor, _ axes: [Int], shape: [Int]) -> Tensor {
+        let order = shape.indices.filter { !axes.contains($0) } + axes
+        var inverse = order
+        for (position, axis) in order.enumerated() { inverse[axis] = position }
+        return matrix.reshaped(to: order.map { shape[$0] }).permuted(to: inverse)
+    }
+
+    typealias IndexLoop = @convention(c) (UnsafeRawPointer?, UnsafeMutablePointer<Int64>?, Int, Int) -> Void
+
+    /// The index along `axis` that a loop finds in each row.
+    func indexReduced(_ axis: Int, _ loop: IndexLoop, _ op: String) -> Tensor {
+        let axis = normalizedAxis(axis, op)
+        guard shape[axis] > 0 else { trap(op, "axis \(axis) is empty", self) }
+        let (matrix, rows, columns) = reductionRows([axis])
+        let y = Tensor(uninitialized: reducedShape([axis], keepingAxes: false), .int64)
+        let size = dtype.size
+        matrix.read { x in
+            y.write { target in
+                let indices = target.assumingMemoryBound(to: Int64.self)
+                parallelFor(rows, grain: Swift.max(1, Kernels.grain / columns)) { range in
+                    let start = range.lowerBound
+                    loop(x + start * columns * size, indices + start, range.count, columns)
                 }
             }
         }
@@ -170,12 +199,6 @@ extension Tensor {
     /// gradient. Traps when the axis is empty.
     public func argmax(axis: Int) -> Tensor {
         requireDifferentiableType("argmax")
-        let axis = normalizedAxis(axis, "argmax")
-        guard shape[axis] > 0 else { trap("argmax", "axis \(axis) is empty", self) }
-        let (matrix, rows, columns) = reductionRows([axis])
-        let y = Tensor(uninitialized: reducedShape([axis], keepingAxes: false), .int64)
-        let loop = pick(Kernels.table.pointee.row_argmax, dtype)
-        matrix.read { x in y.write { loop(x, $0.assumingMemoryBound(to: Int64.self), rows, columns) } }
-        return y
+        return indexReduced(axis, pick(Kernels.table.pointee.row_argmax, dtype), "argmax")
     }
 }
