@@ -147,6 +147,7 @@ struct ShapedCall: Sendable {
             "dropout": [.init("half", [70_001])],
             "crossEntropy": [.init("classes", [2001, 35], [2001]), .init("smoothing", [211, 331], [211])],
         ]
+        calls.merge(neuralLarge) { $1 }
         for name in unary { calls[name] = [.init("tail", [70_001])] }
         for name in binary {
             calls[name] = [
@@ -191,7 +192,7 @@ struct ShapedCall: Sendable {
         case "dropout": return [.init("half", [n])]
         case "crossEntropy":
             return n == 0 ? [] : [.init("classes", [3, n], [3]), .init("smoothing", [n, 4], [n])]
-        default: return []
+        default: return neuralTail(name, n)
         }
     }
 }

@@ -1,7 +1,11 @@
 extension Op {
     /// Every op of the library. A test compares this list with the entries that the sources declare.
     public static let catalogue: [Op] = [
-        first
+        first,
+        norms,
+        losses,
+        images,
+        encodings,
     ].flatMap { $0 }
 
     /// The ops of the first training runs.
