@@ -132,7 +132,7 @@ void ck_triangle(size_t size, int lower, ptrdiff_t diagonal, size_t height, size
         FOR_WINDOWS(to[i] = inside ? from[pixel] : 0;) \
     }
 
-void ck_unfold(size_t size, const struct ck_windows *w, const void *x, void *y, size_t planes) {
+void ck_unfold(size_t size, const struct ck_unfolding *w, const void *x, void *y, size_t planes) {
     const size_t pixels = (size_t)(w->image[0] * w->image[1]);
     const size_t places = (size_t)(w->kernel[0] * w->kernel[1] * w->windows[0] * w->windows[1]);
     switch (size) {
@@ -151,7 +151,7 @@ void ck_unfold(size_t size, const struct ck_windows *w, const void *x, void *y, 
         FOR_WINDOWS(if (inside) to[pixel] += from[i];) \
     }
 
-void ck_fold(int type, const struct ck_windows *w, const void *x, void *y, size_t planes) {
+void ck_fold(int type, const struct ck_unfolding *w, const void *x, void *y, size_t planes) {
     const size_t pixels = (size_t)(w->image[0] * w->image[1]);
     const size_t places = (size_t)(w->kernel[0] * w->kernel[1] * w->windows[0] * w->windows[1]);
     if (type == 0) {

@@ -147,7 +147,6 @@ struct ShapedCall: Sendable {
             "dropout": [.init("half", [70_001])],
             "crossEntropy": [.init("classes", [2001, 35], [2001]), .init("smoothing", [211, 331], [211])],
         ]
-        calls.merge(largeReductions) { _, twice in twice }
         for name in unary { calls[name] = [.init("tail", [70_001])] }
         for name in binary {
             calls[name] = [
@@ -155,7 +154,7 @@ struct ShapedCall: Sendable {
                 .init("column", [211, 1], [211, 331]), .init("scalar and tensor", [], [211, 331]),
             ]
         }
-        calls.merge(indexing) { _, twice in twice }
+        for family in [indexing, largeReductions, neuralLarge] { calls.merge(family) { _, twice in twice } }
         return calls
     }()
 
@@ -193,7 +192,7 @@ struct ShapedCall: Sendable {
         case "dropout": return [.init("half", [n])]
         case "crossEntropy":
             return n == 0 ? [] : [.init("classes", [3, n], [3]), .init("smoothing", [n, 4], [n])]
-        default: return indexingTail(name, n) + reductionTail(name, n)
+        default: return indexingTail(name, n) + reductionTail(name, n) + neuralTail(name, n)
         }
     }
 }

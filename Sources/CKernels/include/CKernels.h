@@ -79,6 +79,13 @@ struct ck_table {
                                    const void *g, void *dx, void *dweight, void *dbias, size_t rows,
                                    size_t columns);
 
+    // y = x·rstd·weight with rstd = 1 / √(mean x² + ε), row by row; weight may be NULL; saves rstd of each row
+    void (*rms_norm[2])(const void *x, const void *weight, double epsilon, void *y, void *rstd, size_t rows,
+                        size_t columns);
+    // dx of the above; and, where not NULL, this block's own sum for the weight's gradient
+    void (*rms_norm_gradient[2])(const void *x, const void *weight, const void *rstd, const void *g, void *dx,
+                                 void *dweight, size_t rows, size_t columns);
+
     // Cross-entropy of each row against a class, with label smoothing: loss[r], and the softmax in `p`.
     // A row whose label equals `ignored` has loss 0.
     void (*cross_entropy[2])(const void *x, const int64_t *labels, int64_t ignored, double smoothing, void *loss,
@@ -150,16 +157,55 @@ void ck_triangle(size_t size, int lower, ptrdiff_t diagonal, size_t height, size
                  const void *x, void *y);
 
 // How a kernel goes over an image: rows, then columns.
-struct ck_windows {
+struct ck_unfolding {
     ptrdiff_t image[2], kernel[2], stride[2], padding[2], dilation[2], windows[2];
 };
 // y[p, kernel, windows] = x[p, pixel], 0 outside the image
-void ck_unfold(size_t size, const struct ck_windows *w, const void *x, void *y, size_t planes);
+void ck_unfold(size_t size, const struct ck_unfolding *w, const void *x, void *y, size_t planes);
 // y[p, pixel] = Σ x[p, kernel, windows]
-void ck_fold(int type, const struct ck_windows *w, const void *x, void *y, size_t planes);
+void ck_fold(int type, const struct ck_unfolding *w, const void *x, void *y, size_t planes);
 
 // index = the stable order of n keys, float32, float64 or int64; NaN counts as the largest.
 void ck_argsort(enum ck_type type, const void *keys, size_t n, int descending, int64_t *index, int64_t *scratch);
+
+// MARK: Losses, element by element
+
+enum ck_loss_kind {
+    CK_LOSS_MSE, CK_LOSS_HUBER, CK_LOSS_BINARY_CROSS_ENTROPY, CK_LOSS_KL, CK_LOSS_KL_LOG_TARGET,
+};
+// loss[i] of the input x[i] against the target t[i], and its derivatives by both; each is left out where NULL.
+// `parameter` is Huber's delta; `weight` the positive weights of the binary cross-entropy, or NULL.
+void ck_loss(enum ck_loss_kind kind, int type, const void *x, const void *t, const void *weight, double parameter,
+             void *loss, void *dx, void *dt, size_t n);
+
+// MARK: Windows of planes
+
+// Windows that slide over planes of height × width elements.
+struct ck_windows {
+    size_t height, width;
+    size_t kernel_height, kernel_width;
+    size_t stride_height, stride_width;
+    size_t padding_height, padding_width;
+    size_t dilation_height, dilation_width;
+    size_t out_height, out_width;
+};
+// The largest element of each window and its position in the plane; the first of equal ones, the first NaN of all
+void ck_max_pool(int type, const struct ck_windows *w, const void *x, void *y, int64_t *index, size_t planes);
+// dx[plane, index] += g; dx is overwritten
+void ck_max_pool_gradient(int type, const struct ck_windows *w, const void *g, const int64_t *index, void *dx,
+                          size_t planes);
+
+// Weighted sums along one axis: output o takes `taps[o]` inputs from `first[o]` on, with weights[o · max_taps + t].
+struct ck_resampling {
+    size_t length, out_length, max_taps;
+    const int64_t *first, *taps;
+    const double *weights;
+};
+// y[b, o, i] = Σ_t weights[o, t] · x[b, first[o] + t, i] for blocks of length × inner elements
+void ck_resample(int type, const struct ck_resampling *s, const void *x, void *y, size_t blocks, size_t inner);
+// The transpose of the above; x is overwritten
+void ck_resample_transposed(int type, const struct ck_resampling *s, const void *y, void *x, size_t blocks,
+                            size_t inner);
 
 // MARK: Matrix products: the one seam to BLAS
 

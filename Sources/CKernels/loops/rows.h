@@ -1,4 +1,4 @@
-// Operations on whole rows: softmax, layer norm, cross-entropy, each forward and backward.
+// Operations on whole rows: softmax, layer norm, RMS norm, cross-entropy, each forward and backward.
 
 static void CK_NAME2(softmax, TYPE)(const void *x_, void *y_, size_t rows, size_t columns) {
     for (size_t r = 0; r < rows; r++) {
@@ -106,6 +106,44 @@ static void CK_NAME2(layer_norm_gradient, TYPE)(const void *x_, const void *weig
             const T h = weight ? g[i] * weight[i] : g[i];
             dx[i] = rstd * (h - h_mean - (x[i] - mean) * rstd * hx_mean);
         }
+    }
+}
+
+static void CK_NAME2(rms_norm, TYPE)(const void *x_, const void *weight_, double epsilon, void *y_, void *rstd_,
+                                     size_t rows, size_t columns) {
+    const T *weight = weight_;
+    for (size_t r = 0; r < rows; r++) {
+        const T *x = (const T *)x_ + r * columns;
+        T *y = (T *)y_ + r * columns;
+        const T rstd = ONE / SQRT(CK_NAME2(dot_of, TYPE)(x, x, columns) / (T)columns + (T)epsilon);
+        if (weight) {
+            for (size_t c = 0; c < columns; c++) y[c] = x[c] * rstd * weight[c];
+        } else {
+            for (size_t c = 0; c < columns; c++) y[c] = x[c] * rstd;
+        }
+        ((T *)rstd_)[r] = rstd;
+    }
+}
+
+// With x̂ = x·rstd and h = g·weight: dx = rstd·(h − x̂·mean(h·x̂)).
+static void CK_NAME2(rms_norm_gradient, TYPE)(const void *x_, const void *weight_, const void *rstd_, const void *g_,
+                                              void *dx_, void *dweight_, size_t rows, size_t columns) {
+    const T *weight = weight_;
+    T *dweight = dweight_;
+    if (dweight) for (size_t c = 0; c < columns; c++) dweight[c] = 0;
+    for (size_t r = 0; r < rows; r++) {
+        const T *x = (const T *)x_ + r * columns;
+        const T *g = (const T *)g_ + r * columns;
+        T *dx = (T *)dx_ + r * columns;
+        const T rstd = ((const T *)rstd_)[r];
+        if (dweight) for (size_t c = 0; c < columns; c++) dweight[c] += g[c] * (x[c] * rstd);
+        if (weight) {
+            for (size_t c = 0; c < columns; c++) dx[c] = g[c] * weight[c];
+        } else {
+            for (size_t c = 0; c < columns; c++) dx[c] = g[c];
+        }
+        const T mean = CK_NAME2(dot_of, TYPE)(dx, x, columns) * rstd / (T)columns;
+        for (size_t c = 0; c < columns; c++) dx[c] = rstd * (dx[c] - x[c] * rstd * mean);
     }
 }
 

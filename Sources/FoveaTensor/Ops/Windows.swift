@@ -41,10 +41,10 @@ public struct Windows: Sendable, Equatable {
         }
     }
 
-    fileprivate func layout(over image: [Int]) -> ck_windows {
+    fileprivate func layout(over image: [Int]) -> ck_unfolding {
         let counts = counts(over: image)
         func pair(_ values: [Int]) -> (Int, Int) { (values[0], values[1]) }
-        return ck_windows(
+        return ck_unfolding(
             image: pair(image), kernel: pair(kernel), stride: pair(stride), padding: pair(padding),
             dilation: pair(dilation), windows: pair(counts))
     }

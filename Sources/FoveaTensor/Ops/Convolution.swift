@@ -1,0 +1,99 @@
+import CKernels
+
+// MARK: convolution
+
+extension Op {
+    public static let convolution = Op("convolution", "images with a kernel slid over them") {
+        [
+            OpSample("plain", [$0.uniform([2, 2, 4, 5]), $0.uniform([3, 2, 2, 3]), $0.uniform([3])]) {
+                FoveaTensor.convolution($0[0], weight: $0[1], bias: $0[2])
+            },
+            OpSample("patches", [$0.uniform([1, 3, 4, 4]), $0.uniform([2, 3, 2, 2]), $0.uniform([2])]) {
+                FoveaTensor.convolution($0[0], weight: $0[1], bias: $0[2], stride: 2)
+            },
+            OpSample("padding and dilation", [$0.uniform([1, 2, 5, 6]), $0.uniform([2, 2, 3, 2])]) {
+                FoveaTensor.convolution(
+                    $0[0], weight: $0[1], stride: Size2D(2, 1), padding: Size2D(2, 1), dilation: Size2D(2, 3))
+            },
+            OpSample("groups", [$0.uniform([2, 4, 3, 3]), $0.uniform([6, 2, 2, 2]), $0.uniform([6])]) {
+                FoveaTensor.convolution($0[0], weight: $0[1], bias: $0[2], groups: 2)
+            },
+            OpSample("depthwise", [$0.uniform([1, 3, 4, 4]), $0.uniform([3, 1, 3, 3]), $0.uniform([3])]) {
+                FoveaTensor.convolution($0[0], weight: $0[1], bias: $0[2], padding: 1, groups: 3)
+            },
+            OpSample("pointwise", [$0.uniform([2, 3, 2, 2]), $0.uniform([4, 3, 1, 1])]) {
+                FoveaTensor.convolution($0[0], weight: $0[1])
+            },
+            OpSample("view", [$0.uniform([4, 4, 2, 1]).permuted(to: [3, 2, 1, 0]), $0.uniform([3, 2, 2, 3])]) {
+                FoveaTensor.convolution($0[0], weight: $0[1])
+            },
+            OpSample("empty", [$0.uniform([0, 2, 3, 3]), $0.uniform([3, 2, 2, 2]), $0.uniform([3])]) {
+                FoveaTensor.convolution($0[0], weight: $0[1], bias: $0[2])
+            },
+        ]
+    }
+}
+
+/// The convolution (without flipping the kernel) of images: x [B, C, H, W] → [B, D, (H + 2·padding − span) / stride + 1, …],
+/// rounded down, with span = dilation · (kernel − 1) + 1. PyTorch's `conv2d`.
+///
+/// NaN and infinities reach the windows that hold them; a weight that is one makes the padding's zeros NaN.
+///
+/// - Parameters:
+///   - weight: [D, C / groups, kernel height, kernel width].
+///   - bias: [D], or nil.
+///   - padding: zeros on each side.
+///   - groups: D and C are cut in as many consecutive parts, each convolved by itself; C of them make it depthwise.
+public func convolution(
+    _ x: Tensor, weight: Tensor, bias: Tensor? = nil, stride: Size2D = 1, padding: Size2D = 0, dilation: Size2D = 1,
+    groups: Int = 1
+) -> Tensor {
+    let operands = [x, weight] + (bias.map { [$0] } ?? [])
+    weight.noteLabel()
+    guard operands.allSatisfy({ $0.dtype == x.dtype }) else {
+        trap("convolution", "the types differ; cast(to:) one of them", operands)
+    }
+    guard weight.rank == 4, x.rank == 4, groups > 0, weight.shape[0] % groups == 0,
+        x.shape[1] == weight.shape[1] * groups, bias == nil || bias!.shape == [weight.shape[0]]
+    else {
+        trap(
+            "convolution", "x [B, C, H, W], weight [D, C / groups, h, w] and bias [D] are needed; groups = \(groups)",
+            operands)
+    }
+    let windows = ck_windows(
+        x, kernel: Size2D(weight.shape[2], weight.shape[3]), stride: stride, padding: padding, dilation: dilation,
+        "convolution")
+    let (batch, outputs) = (x.shape[0], weight.shape[0])
+    let length = weight.shape[1] * weight.shape[2] * weight.shape[3]
+    let places = windows.out_height * windows.out_width
+    let dense = x.detached.contiguous()
+    // [groups, D / groups, C / groups · h · w]
+    let matrices = weight.detached.reshaped(to: [groups, outputs / groups, length])
+
+    // The trap above has the op's own name; from here on, the windows are those of unfold.
+    let unfolding = Windows(
+        kernel: Array(weight.shape[2...]), stride: [stride.height, stride.width],
+        padding: [padding.height, padding.width], dilation: [dilation.height, dilation.width])
+    func columns() -> Tensor { dense.unfolded(unfolding).reshaped(to: [batch, groups, length, places]) }
+    func grouped(_ g: Tensor) -> Tensor { g.reshaped(to: [batch, groups, outputs / groups, places]) }
+
+    let shape = [batch, outputs, windows.out_height, windows.out_width]
+    var y = withoutGradient { Tensor.product(matrices, columns()).reshaped(to: shape) }
+    if let bias { y = withoutGradient { y + bias.detached.reshaped(to: [outputs, 1, 1]) } }
+    return y.derived(by: .convolution, from: operands) { g, wanted in
+        let g = g.contiguous()
+        var gradients: [Tensor?] = [nil, nil]
+        if wanted[0] {
+            let columns = Tensor.product(matrices.transposed(-1, -2), grouped(g))
+            gradients[0] = columns.reshaped(to: [batch, groups * length, places])
+                .folded(to: Array(dense.shape[2...]), unfolding)
+        }
+        if wanted[1] {
+            // The columns are made anew rather than kept: they are h · w times the image.
+            let products = Tensor.product(grouped(g), columns().transposed(-1, -2))
+            gradients[1] = products.sum(axes: [0]).reshaped(to: weight.shape)
+        }
+        if bias != nil { gradients.append(wanted[2] ? g.sum(axes: [0, 2, 3]) : nil) }
+        return gradients
+    }
+}
