@@ -160,6 +160,9 @@ private let mistakes: [TrapCase] = [
         _ = zeros(4).replacing(axis: 0, 0..<2, with: zeros(3))
     },
     TrapCase("repeatInterleave", saying: "repeatInterleave: -1 is no number") { _ = zeros(4).repeated(-1, axis: 0) },
+    TrapCase("repeatInterleave's counts", saying: "repeatInterleave: [1, 2] are not the counts of axis 0 of length 4") {
+        _ = zeros(4).repeated([1, 2], axis: 0)
+    },
     TrapCase("tile", saying: "tile: [-1] has a negative count") { _ = zeros(4).tiled([-1]) },
     TrapCase("flip", saying: "flip: an axis is named twice") { _ = zeros(4).flipped([0, -1]) },
     TrapCase("roll", saying: "roll: axis 1 is outside") { _ = zeros(4).rolled(by: 1, axis: 1) },

@@ -173,6 +173,7 @@ extension Op {
             OpSample("columns", [$0.uniform([2, 3])]) { $0[0].repeated(2, axis: -1) },
             OpSample("never", [$0.uniform([2, 3])]) { $0[0].repeated(0, axis: 0) },
             OpSample("of a view", [$0.uniform([3, 2]).transposed(0, 1)]) { $0[0].repeated(2, axis: 1) },
+            OpSample("counts", [$0.uniform([2, 3])]) { $0[0].repeated([2, 0, 3], axis: 1) },
         ]
     }
 }
@@ -190,6 +191,17 @@ extension Tensor {
         target[axis] *= times
         let y = detached.reshaped(to: single).expanded(to: several).reshaped(to: target)
         return y.derived(by: .repeatInterleave, from: self) { g in g.reshaped(to: several).sum(axes: [axis + 1]) }
+    }
+
+    /// Element i of `axis` `counts[i]` times in a row: a c c c for the counts 1, 0, 3. PyTorch's `repeat_interleave` with
+    /// a number for each element. Traps on negative numbers and unless there is one for each element.
+    public func repeated(_ counts: [Int], axis: Int) -> Tensor {
+        let axis = normalizedAxis(axis, "repeatInterleave")
+        guard counts.count == shape[axis], counts.allSatisfy({ $0 >= 0 }) else {
+            trap("repeatInterleave", "\(counts) are not the counts of axis \(axis) of length \(shape[axis])", self)
+        }
+        let order = counts.enumerated().flatMap { [Int64](repeating: Int64($0.offset), count: $0.element) }
+        return selecting(axis: axis, Tensor(order))
     }
 }
 
