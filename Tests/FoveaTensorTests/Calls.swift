@@ -84,9 +84,14 @@ struct ShapedCall: Sendable {
         let sample = try #require(op.sample(label), "\(op.name) has no sample “\(label)”")
         try #require(sample.inputs.count == shapes.count, "\(op.name), sample “\(label)”: the number of inputs")
         // Away from the poles: near one, finite differences say nothing.
-        let range = ["log", "sqrt", "divide"].contains(op.name) ? 0.3...3 : -2...2
+        let poles = ["log", "sqrt", "divide", "power", "reciprocal", "rsqrt", "log1p"]
+        let range = poles.contains(op.name) ? 0.3...3 : -2...2
         let inputs = shapes.enumerated().map { position, shape -> Tensor in
             let key = RandomKey(seed: seed).folding(op.name).folding(UInt64(position))
+            if sample.inputs[position].dtype == .bool {
+                let coins = (0..<shape.reduce(1, *)).map { key.integer(below: 2, at: $0) == 1 }
+                return Tensor(coins, shape: shape)
+            }
             guard sample.inputs[position].dtype == .int64 else {
                 return .uniform(shape, in: range, key: key, dtype: .float64)
             }
@@ -107,8 +112,18 @@ struct ShapedCall: Sendable {
             floor: reference.float64.floor, "\(op.name), “\(label)” on \(shapes)", sourceLocation: sourceLocation)
     }
 
-    static let unary = ["negate", "exp", "log", "sqrt", "square", "abs", "tanh", "sigmoid", "erf", "relu", "gelu"]
-    static let binary = ["add", "subtract", "multiply", "divide", "maximum", "minimum"]
+    static let unary =
+        ["negate", "exp", "log", "sqrt", "square", "abs", "tanh", "sigmoid", "erf", "relu", "gelu"]
+        + [
+            "reciprocal", "rsqrt", "log1p", "expm1", "sin", "cos", "sign", "floor", "ceil", "round", "squaredRelu",
+            "leakyRelu", "geluTanh", "silu", "softplus", "elu", "clamp", "isNaN", "isFinite", "logicalNot",
+        ]
+    static let binary =
+        ["add", "subtract", "multiply", "divide", "maximum", "minimum"]
+        + [
+            "power", "equal", "notEqual", "less", "lessOrEqual", "greater", "greaterOrEqual", "logicalAnd",
+            "logicalOr", "logicalXor",
+        ]
 
     /// Calls whose inputs are cut in several chunks, by op. An empty list says why in the table.
     static let large: [String: [ShapedCall]] = {
@@ -145,6 +160,10 @@ struct ShapedCall: Sendable {
             ],
             "attention": [.init("heads", [2, 4, 40, 9], [2, 4, 50, 9], [2, 4, 50, 9])],
             "dropout": [.init("half", [70_001])],
+            "where": [
+                .init("equal", [70_001], [70_001], [70_001]), .init("scalar b", [70_001], [70_001], []),
+                .init("mask column", [211, 1], [211, 331], [331]),
+            ],
             "crossEntropy": [.init("classes", [2001, 35], [2001]), .init("smoothing", [211, 331], [211])],
         ]
         for name in unary { calls[name] = [.init("tail", [70_001])] }
@@ -188,6 +207,11 @@ struct ShapedCall: Sendable {
             return [
                 .init("one width for values", [2, n], [4, n], [4, 1]),
                 .init("one width for values", [2, 3], [n, 3], [n, 2]),
+            ]
+        case "where":
+            return [
+                .init("equal", [n], [n], [n]), .init("scalar b", [n], [n], []),
+                .init("mask column", [3, 1], [3, n], [n]),
             ]
         case "dropout": return [.init("half", [n])]
         case "crossEntropy":

@@ -6,7 +6,7 @@ private let inf = Double.infinity
 private let nan = Double.nan
 
 /// A call on special numbers, what comes out, and what the gradients for the cotangent 1, 2, 3, … are.
-private struct PolicyCase: Sendable {
+struct PolicyCase: Sendable {
     let label: String
     let inputs: [Tensor]
     let output: Tensor
@@ -24,7 +24,9 @@ private struct PolicyCase: Sendable {
 private func row(_ values: Double...) -> Tensor { Tensor(values) }
 private func scalar(_ value: Double) -> Tensor { Tensor([value], shape: []) }
 
-private let policies: [PolicyCase] = [
+private let policies = generalPolicies + elementwisePolicies
+
+private let generalPolicies: [PolicyCase] = [
     // Elements
     PolicyCase("log", [row(0, -1, 1, inf, nan)], gives: row(-inf, nan, 0, inf, nan)) { $0[0].log() },
     PolicyCase("log at 0", [row(0)], gives: row(-inf), gradients: [row(inf)]) { $0[0].log() },

@@ -60,6 +60,9 @@ struct RandomTests {
                 let fold = (UInt32(truncatingIfNeeded: value), UInt32(truncatingIfNeeded: value >> 32))
                 let child = philox(counter: (fold.0, fold.1, 1, 0), key: words)
                 #expect(key.folding(value) == (try self.child(child.0, child.1)))
+                // What dropout draws: four words a block, in a lane of their own.
+                let group = philox(counter: (fold.0, fold.1, 2, 0), key: words)
+                #expect(key.words(inGroup: position) == group, "\(bits), \(position)")
             }
         }
     }

@@ -1,5 +1,5 @@
 import Foundation
-import FoveaTensor
+@testable import FoveaTensor
 
 /// What an op computes, written from its definition with loops over doubles.
 struct Reference: Sendable {
@@ -41,7 +41,7 @@ struct Reference: Sendable {
 
     /// The reference of each op of the catalogue, by name; a family of ops in each file.
     static let table: [String: Reference] = [
-        first, indexing, reductions, neural, images,
+        first, indexing, reductions, neural, images, elementwiseMore,
     ].reduce(into: [:]) { $0.merge($1) { _, twice in twice } }
 
     /// The ops of the first training runs.
@@ -189,7 +189,13 @@ struct Reference: Sendable {
             let x = inputs[0]
             guard label == "half" else { return label == "none" ? x : nil }
             let key = RandomKey(seed: 3)
-            return Grid(x.shape, x.values.indices.map { key.uniform(at: $0) < 0.5 ? 0 : x.values[$0] * 2 })
+            return Grid(
+                x.shape,
+                x.values.indices.map { index in
+                    let words = key.words(inGroup: index / 4)
+                    let word = [words.0, words.1, words.2, words.3][index % 4]
+                    return word < 1 << 31 ? 0 : x.values[index] * 2
+                })
         },
         "crossEntropy": Reference((1e-10, 1), (8, 1)) { label, inputs in
             let (x, labels) = (inputs[0], inputs[1])

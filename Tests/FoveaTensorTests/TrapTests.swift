@@ -42,6 +42,28 @@ private let mistakes: [TrapCase] = [
     TrapCase("storage types do not compute", saying: "*: float32 or float64 is needed", "float16 [2]") {
         _ = zeros(2).cast(to: .float16) * zeros(2).cast(to: .float16)
     },
+    TrapCase("comparison of types", saying: ".<: the types differ", "float32 [2], float64 [2]") {
+        _ = (zeros(2) .< Tensor.zeros([2], dtype: .float64))
+    },
+    TrapCase("comparison with a fraction", saying: ".==: 0.5 is no int64 number", "int64 [1]") {
+        _ = (Tensor([Int64(1)]) .== 0.5)
+    },
+    TrapCase("comparison of a storage type", saying: ".>: float16 does not compute") {
+        _ = (zeros(2).cast(to: .float16) .> 0)
+    },
+    TrapCase("logic", saying: ".&: bool is needed", "float32 [2]") { _ = (zeros(2) .& zeros(2)) },
+    TrapCase("where's mask", saying: "where: the mask must be bool", "float32 [2]") {
+        _ = select(zeros(2), zeros(2), else: 0)
+    },
+    TrapCase("where's types", saying: "where: the types differ") {
+        _ = select(Tensor([true]), zeros(1), else: Tensor([Int64(1)]))
+    },
+    TrapCase("where's shapes", saying: "where: the shapes do not broadcast", "bool [3]") {
+        _ = select(Tensor([true, false, true]), zeros(2), else: 0)
+    },
+    TrapCase("clamp without bounds", saying: "clamp: a bound is needed") { _ = zeros(2).clamped() },
+    TrapCase("clamp to NaN", saying: "clamp: the bounds are nan") { _ = zeros(2).clamped(min: .nan) },
+    TrapCase("softplus", saying: "softplus: beta must be above 0, not 0.0") { _ = zeros(2).softplus(beta: 0) },
     // Shapes
     TrapCase("reshape", saying: "reshape: [5] does not hold 6 elements", "[2, 3]") {
         _ = zeros(2, 3).reshaped(to: [5])

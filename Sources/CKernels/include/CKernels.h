@@ -20,6 +20,9 @@ typedef void (*ck_binary_fn)(const void *a, ptrdiff_t sa, const void *b, ptrdiff
 
 enum ck_unary {
     CK_NEGATE, CK_EXP, CK_LOG, CK_SQRT, CK_SQUARE, CK_ABS, CK_TANH, CK_SIGMOID, CK_ERF, CK_RELU, CK_GELU,
+    CK_RECIPROCAL, CK_RSQRT, CK_LOG1P, CK_EXPM1, CK_SIN, CK_COS, CK_SIGN, CK_FLOOR, CK_CEIL,
+    CK_ROUND,  // ties to even
+    CK_SQUARED_RELU, CK_GELU_TANH, CK_SILU,
     CK_UNARY_COUNT
 };
 
@@ -28,7 +31,29 @@ enum ck_binary {
     CK_LESS, CK_EQUAL,  // 1 or 0 in the operands' own type
     // gradients: the first operand is what the forward saved, the second the cotangent
     CK_TANH_GRADIENT, CK_SIGMOID_GRADIENT, CK_RELU_GRADIENT, CK_GELU_GRADIENT, CK_ABS_GRADIENT, CK_ERF_GRADIENT,
+    CK_RECIPROCAL_GRADIENT, CK_RSQRT_GRADIENT, CK_SIN_GRADIENT, CK_COS_GRADIENT, CK_SQUARED_RELU_GRADIENT,
+    CK_GELU_TANH_GRADIENT, CK_SILU_GRADIENT,
+    CK_POWER, CK_POWER_BASE_SLOPE, CK_POWER_EXPONENT_SLOPE,  // aᵇ and its derivatives by a and by b
     CK_BINARY_COUNT
+};
+
+// y[i] = f(x[i]; p, q)
+typedef void (*ck_parametric_fn)(const void *x, void *y, size_t n, double p, double q);
+// dx[i] = f'(x[i]; p, q)·g[i]
+typedef void (*ck_parametric_gradient_fn)(const void *x, const void *g, void *dx, size_t n, double p, double q);
+
+enum ck_parametric {
+    CK_LEAKY_RELU,  // p: the slope below 0
+    CK_ELU,         // p: alpha
+    CK_SOFTPLUS,    // p: beta, q: threshold
+    CK_CLAMP,       // p: the least value, q: the largest
+    CK_PARAMETRIC_COUNT
+};
+
+// Relations of a and b, 1 or 0 in bytes; `both`, `either` and `one_of` take what is not 0 as true
+enum ck_compare {
+    CK_IS_EQUAL, CK_IS_NOT_EQUAL, CK_IS_LESS, CK_IS_LESS_OR_EQUAL, CK_BOTH, CK_EITHER, CK_ONE_OF,
+    CK_COMPARE_COUNT
 };
 
 // MARK: The table
@@ -38,6 +63,14 @@ struct ck_table {
     const char *name;  // "base", "v3" or "v4"
     ck_unary_fn unary[2][CK_UNARY_COUNT];
     ck_binary_fn binary[2][CK_BINARY_COUNT];
+
+    ck_parametric_fn parametric[2][CK_PARAMETRIC_COUNT];
+    ck_parametric_gradient_fn parametric_gradient[2][CK_PARAMETRIC_COUNT];
+    ck_binary_fn compare[5][CK_COMPARE_COUNT];  // float32, float64, int64, int32, uint8
+
+    // y[i] = mask[i·sm] ? a[i·sa] : b[i·sb]; `size` is the element's bytes: 1, 2, 4 or 8
+    void (*select)(size_t size, const uint8_t *mask, ptrdiff_t sm, const void *a, ptrdiff_t sa, const void *b,
+                   ptrdiff_t sb, void *y, size_t n);
 
     // y[i] += x[i]
     void (*accumulate[2])(const void *x, void *y, size_t n);
@@ -117,6 +150,16 @@ static inline ck_unary_fn ck_unary_loop(const struct ck_table *table, int type, 
 }
 static inline ck_binary_fn ck_binary_loop(const struct ck_table *table, int type, enum ck_binary op) {
     return table->binary[type][op];
+}
+static inline ck_parametric_fn ck_parametric_loop(const struct ck_table *table, int type, enum ck_parametric op) {
+    return table->parametric[type][op];
+}
+static inline ck_parametric_gradient_fn ck_parametric_gradient_loop(const struct ck_table *table, int type,
+                                                                    enum ck_parametric op) {
+    return table->parametric_gradient[type][op];
+}
+static inline ck_binary_fn ck_compare_loop(const struct ck_table *table, int type, enum ck_compare op) {
+    return table->compare[type][op];
 }
 
 // MARK: Types

@@ -22,6 +22,8 @@
 #define T float
 #define TYPE f32
 #include "elementwise.h"
+#include "parametric.h"
+#include "compare.h"
 #include "reduce.h"
 #include "rows.h"
 #include "optimizer.h"
@@ -31,11 +33,33 @@
 #define T double
 #define TYPE f64
 #include "elementwise.h"
+#include "parametric.h"
+#include "compare.h"
 #include "reduce.h"
 #include "rows.h"
 #include "optimizer.h"
 #undef T
 #undef TYPE
+
+#define T int64_t
+#define TYPE i64
+#include "compare.h"
+#undef T
+#undef TYPE
+
+#define T int32_t
+#define TYPE i32
+#include "compare.h"
+#undef T
+#undef TYPE
+
+#define T uint8_t
+#define TYPE u8
+#include "compare.h"
+#undef T
+#undef TYPE
+
+#include "select.h"
 
 #if defined(CK_TARGET)
 #pragma clang attribute pop
@@ -47,19 +71,39 @@
 #define UNARY_ROW(type) \
     {[CK_NEGATE] = negate_##type, [CK_EXP] = exp_##type, [CK_LOG] = log_##type, [CK_SQRT] = sqrt_##type, \
      [CK_SQUARE] = square_##type, [CK_ABS] = abs_##type, [CK_TANH] = tanh_##type, [CK_SIGMOID] = sigmoid_##type, \
-     [CK_ERF] = erf_##type, [CK_RELU] = relu_##type, [CK_GELU] = gelu_##type}
+     [CK_ERF] = erf_##type, [CK_RELU] = relu_##type, [CK_GELU] = gelu_##type, \
+     [CK_RECIPROCAL] = reciprocal_##type, [CK_RSQRT] = rsqrt_##type, [CK_LOG1P] = log1p_##type, \
+     [CK_EXPM1] = expm1_##type, [CK_SIN] = sin_##type, [CK_COS] = cos_##type, [CK_SIGN] = sign_##type, \
+     [CK_FLOOR] = floor_##type, [CK_CEIL] = ceil_##type, [CK_ROUND] = round_##type, \
+     [CK_SQUARED_RELU] = squared_relu_##type, [CK_GELU_TANH] = gelu_tanh_##type, [CK_SILU] = silu_##type}
 #define BINARY_ROW(type) \
     {[CK_ADD] = add_##type, [CK_SUBTRACT] = subtract_##type, [CK_MULTIPLY] = multiply_##type, \
      [CK_DIVIDE] = divide_##type, [CK_MAXIMUM] = maximum_##type, [CK_MINIMUM] = minimum_##type, \
      [CK_LESS] = less_##type, [CK_EQUAL] = equal_##type, [CK_TANH_GRADIENT] = tanh_gradient_##type, \
      [CK_SIGMOID_GRADIENT] = sigmoid_gradient_##type, [CK_RELU_GRADIENT] = relu_gradient_##type, \
      [CK_GELU_GRADIENT] = gelu_gradient_##type, [CK_ABS_GRADIENT] = abs_gradient_##type, \
-     [CK_ERF_GRADIENT] = erf_gradient_##type}
+     [CK_ERF_GRADIENT] = erf_gradient_##type, [CK_RECIPROCAL_GRADIENT] = reciprocal_gradient_##type, \
+     [CK_RSQRT_GRADIENT] = rsqrt_gradient_##type, [CK_SIN_GRADIENT] = sin_gradient_##type, \
+     [CK_COS_GRADIENT] = cos_gradient_##type, [CK_SQUARED_RELU_GRADIENT] = squared_relu_gradient_##type, \
+     [CK_GELU_TANH_GRADIENT] = gelu_tanh_gradient_##type, [CK_SILU_GRADIENT] = silu_gradient_##type, \
+     [CK_POWER] = power_##type, [CK_POWER_BASE_SLOPE] = power_base_slope_##type, \
+     [CK_POWER_EXPONENT_SLOPE] = power_exponent_slope_##type}
+#define PARAMETRIC_ROW(type) \
+    {[CK_LEAKY_RELU] = leaky_relu_##type, [CK_ELU] = elu_##type, [CK_SOFTPLUS] = softplus_##type, \
+     [CK_CLAMP] = clamp_##type}
+#define COMPARE_ROW(type) \
+    {[CK_IS_EQUAL] = is_equal_##type, [CK_IS_NOT_EQUAL] = is_not_equal_##type, [CK_IS_LESS] = is_less_##type, \
+     [CK_IS_LESS_OR_EQUAL] = is_less_or_equal_##type, [CK_BOTH] = both_##type, [CK_EITHER] = either_##type, \
+     [CK_ONE_OF] = one_of_##type}
 
 const struct ck_table CK_NAME2(ck_table, CK_ISA) = {
     .name = CK_STRING(CK_ISA),
     .unary = {UNARY_ROW(f32), UNARY_ROW(f64)},
     .binary = {BINARY_ROW(f32), BINARY_ROW(f64)},
+    .parametric = {PARAMETRIC_ROW(f32), PARAMETRIC_ROW(f64)},
+    .parametric_gradient = {PARAMETRIC_ROW(gradient_f32), PARAMETRIC_ROW(gradient_f64)},
+    .compare = {COMPARE_ROW(f32), COMPARE_ROW(f64), COMPARE_ROW(i64), COMPARE_ROW(i32), COMPARE_ROW(u8)},
+    .select = select_elements,
     .accumulate = BOTH(accumulate),
     .row_sum = BOTH(row_sum),
     .row_max = BOTH(row_max),

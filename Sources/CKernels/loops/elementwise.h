@@ -5,6 +5,12 @@
 #define TANH(x) CK_NAME2(ck_tanh, TYPE)(x)
 #define LOG(x) CK_NAME2(ck_log, TYPE)(x)
 #define SQRT(x) CK_NAME2(ck_sqrt, TYPE)(x)
+#define LOG1P(x) CK_NAME2(ck_log1p, TYPE)(x)
+#define EXPM1(x) CK_NAME2(ck_expm1, TYPE)(x)
+#define SIN(x) CK_NAME2(ck_sin, TYPE)(x)
+#define COS(x) CK_NAME2(ck_cos, TYPE)(x)
+#define POWER(x, y) CK_NAME2(ck_power, TYPE)(x, y)
+#define SIGMOID(x) (ONE / (ONE + EXP(-(x))))
 
 #define UNARY(name, expression) \
     static void CK_NAME2(name, TYPE)(const void *x_, ptrdiff_t sx, void *y_, size_t n) { \
@@ -42,6 +48,23 @@
 #define ROOT_HALF ((T)0.70710678118654752440)
 #define ROOT_TWO_OVER_PI ((T)0.79788456080286535588)
 
+// GELU's tanh form: ½(1 + tanh u) = sigmoid(2u), u = √(2/π)·(x + 0.044715·x³)
+static inline T CK_NAME2(ck_gelu_gate, TYPE)(T x) {
+    return SIGMOID((T)2 * ROOT_TWO_OVER_PI * (x + (T)0.044715 * x * x * x));
+}
+
+// s + x·s·(1 − s)·2u'; far out the second term is 0, but its factors would give 0·∞
+static inline T CK_NAME2(ck_gelu_tanh_slope, TYPE)(T x) {
+    const T s = CK_NAME2(ck_gelu_gate, TYPE)(x);
+    const T inner = (T)2 * ROOT_TWO_OVER_PI * (ONE + (T)0.134145 * x * x);
+    return x * x > (T)2000 ? s : s + x * s * (ONE - s) * inner;
+}
+
+static inline T CK_NAME2(ck_silu_slope, TYPE)(T x) {
+    const T s = SIGMOID(x);
+    return s * (ONE + x * (ONE - s));
+}
+
 UNARY(negate, -x)
 UNARY(exp, EXP(x))
 UNARY(log, LOG(x))
@@ -53,6 +76,19 @@ UNARY(sigmoid, ONE / (ONE + EXP(-x)))
 UNARY(erf, ERF(x))
 UNARY(relu, x < 0 ? (T)0 : x)
 UNARY(gelu, HALF *x *(ONE + ERF(x * ROOT_HALF)))
+UNARY(reciprocal, ONE / x)
+UNARY(rsqrt, ONE / SQRT(x))
+UNARY(log1p, LOG1P(x))
+UNARY(expm1, EXPM1(x))
+UNARY(sin, SIN(x))
+UNARY(cos, COS(x))
+UNARY(sign, x > 0 ? ONE : x < 0 ? -ONE : x)
+UNARY(floor, CK_NAME2(ck_floor, TYPE)(x))
+UNARY(ceil, CK_NAME2(ck_ceil, TYPE)(x))
+UNARY(round, CK_NAME2(ck_round, TYPE)(x))
+UNARY(squared_relu, x < 0 ? (T)0 : x *x)
+UNARY(gelu_tanh, x *CK_NAME2(ck_gelu_gate, TYPE)(x))
+UNARY(silu, x *SIGMOID(x))
 
 BINARY(add, a + b)
 BINARY(subtract, a - b)
@@ -70,6 +106,16 @@ BINARY(erf_gradient, (T)1.12837916709551257390 * EXP(-(a * a)) * b)
 // d/dx x·Φ(x) = Φ(x) + x·φ(x); the second term is 0 at either infinity
 BINARY(gelu_gradient, b *(HALF *(ONE + ERF(a *ROOT_HALF)) +
                           (a * a > (T)2000 ? (T)0 : HALF * ROOT_TWO_OVER_PI * a * EXP(-HALF * a * a))))
+BINARY(reciprocal_gradient, -(a * a * b))               // a = 1 / x
+BINARY(rsqrt_gradient, -HALF * a * a * a * b)           // a = 1 / √x
+BINARY(sin_gradient, COS(a) * b)
+BINARY(cos_gradient, -SIN(a) * b)
+BINARY(squared_relu_gradient, a > 0 ? (T)2 * a * b : a != a ? a : (T)0)
+BINARY(gelu_tanh_gradient, CK_NAME2(ck_gelu_tanh_slope, TYPE)(a) * b)
+BINARY(silu_gradient, CK_NAME2(ck_silu_slope, TYPE)(a) * b)
+BINARY(power, POWER(a, b))
+BINARY(power_base_slope, b == 0 ? (T)0 : b *POWER(a, b - ONE))                           // ∂aᵇ/∂a
+BINARY(power_exponent_slope, a == 0 && b >= 0 ? (T)0 : POWER(a, b) * LOG(a))             // ∂aᵇ/∂b
 
 static void CK_NAME2(accumulate, TYPE)(const void *x_, void *y_, size_t n) {
     const T *x = x_;

@@ -58,18 +58,40 @@ extension Tensor {
     ) -> Tensor {
         guard a.dtype == b.dtype else { trap(op, "the types differ; cast(to:) one of them", a, b) }
         a.requireDifferentiableType(op)
+        let loop = ck_binary_loop(Kernels.table, Int32(a.dtype.kernelIndex), function)!
+        return zipped(a, b, to: a.dtype, loop, op, grain: grain)
+    }
+
+    /// y = a relation b for each element as bool, with the shapes broadcast, for all types that have loops.
+    static func compared(_ a: Tensor, _ b: Tensor, _ function: ck_compare, _ op: String) -> Tensor {
+        guard a.dtype == b.dtype else { trap(op, "the types differ; cast(to:) one of them", a, b) }
+        let index: Int32
+        switch a.dtype {
+        case .float32: index = 0
+        case .float64: index = 1
+        case .int64: index = 2
+        case .int32: index = 3
+        case .uint8, .bool: index = 4
+        case .float16, .bfloat16: trap(op, "\(a.dtype) does not compute; cast(to: .float32) first", a, b)
+        }
+        return zipped(a, b, to: .bool, ck_compare_loop(Kernels.table, index, function)!, op, grain: Kernels.grain)
+    }
+
+    /// y = loop(a, b) in a type of its own, with the shapes broadcast.
+    private static func zipped(
+        _ a: Tensor, _ b: Tensor, to type: DType, _ loop: ck_binary_fn, _ op: String, grain: Int
+    ) -> Tensor {
         a.noteLabel()
         b.noteLabel()
-        let loop = ck_binary_loop(Kernels.table, Int32(a.dtype.kernelIndex), function)!
-        let size = a.dtype.size
+        let (size, width) = (a.dtype.size, type.size)
         if a.shape == b.shape, a.isContiguous, b.isContiguous {
-            let y = Tensor(uninitialized: a.shape, a.dtype)
+            let y = Tensor(uninitialized: a.shape, type)
             a.read { a in
                 b.read { b in
                     y.write { target in
                         parallelFor(y.count, grain: grain) { range in
-                            let start = range.lowerBound * size
-                            loop(a + start, 1, b + start, 1, target + start, range.count)
+                            let start = range.lowerBound
+                            loop(a + start * size, 1, b + start * size, 1, target + start * width, range.count)
                         }
                     }
                 }
@@ -79,7 +101,7 @@ extension Tensor {
         guard let shape = broadcastShape(a.shape, b.shape) else {
             trap(op, "the shapes do not broadcast: each pair of axes, from the last, must be equal or 1", a, b)
         }
-        let y = Tensor(uninitialized: shape, a.dtype)
+        let y = Tensor(uninitialized: shape, type)
         guard y.count > 0 else { return y }
         let (box, strides) = coalesced(shape, [a.expandedStrides(to: shape), b.expandedStrides(to: shape)])
         let inner = box.last!
@@ -90,12 +112,20 @@ extension Tensor {
         a.read { a in
             b.read { b in
                 y.write { y in
+                    guard rows > 1 else {
+                        parallelFor(inner, grain: grain) { range in
+                            let start = range.lowerBound
+                            loop(
+                                a + start * sa * size, sa, b + start * sb * size, sb, y + start * width, range.count)
+                        }
+                        return
+                    }
                     parallelFor(rows, grain: rowGrain) { range in
                         var walk = BoxWalk(outer, strides, from: range.lowerBound)
                         for row in range {
                             loop(
                                 a + walk.offsets.0 * size, sa, b + walk.offsets.1 * size, sb,
-                                y + row * inner * size, inner)
+                                y + row * inner * width, inner)
                             walk.advance()
                         }
                     }
@@ -137,6 +167,47 @@ extension Tensor {
         return y
     }
 
+    /// y = f(x; p, q) for each element.
+    func mapped(
+        _ function: ck_parametric, _ op: String, _ p: Double, _ q: Double = 0, grain: Int = Kernels.grain
+    ) -> Tensor {
+        requireDifferentiableType(op)
+        noteLabel()
+        let x = contiguous()
+        let y = Tensor(uninitialized: shape, dtype)
+        let loop = ck_parametric_loop(Kernels.table, Int32(dtype.kernelIndex), function)!
+        let size = dtype.size
+        x.read { x in
+            y.write { y in
+                parallelFor(count, grain: grain) { range in
+                    loop(x + range.lowerBound * size, y + range.lowerBound * size, range.count, p, q)
+                }
+            }
+        }
+        return y
+    }
+
+    /// f'(x; p, q) · g for each element, g of this tensor's shape and type.
+    func slope(
+        _ function: ck_parametric, _ p: Double, _ q: Double = 0, times g: Tensor, grain: Int = Kernels.grain
+    ) -> Tensor {
+        let (x, g) = (contiguous(), g.contiguous())
+        let dx = Tensor(uninitialized: shape, dtype)
+        let loop = ck_parametric_gradient_loop(Kernels.table, Int32(dtype.kernelIndex), function)!
+        let size = dtype.size
+        x.read { x in
+            g.read { g in
+                dx.write { dx in
+                    parallelFor(count, grain: grain) { range in
+                        let start = range.lowerBound * size
+                        loop(x + start, g + start, dx + start, range.count, p, q)
+                    }
+                }
+            }
+        }
+        return dx
+    }
+
     /// The strides of this tensor seen as one of `shape`, which it broadcasts to: 0 along repeated axes.
     func expandedStrides(to shape: [Int]) -> [Int] {
         let own = layoutStrides
@@ -171,18 +242,20 @@ package func broadcastShape(_ a: [Int], _ b: [Int]) -> [Int]? {
     return shape
 }
 
-/// Walks the outer axes of a box row by row and keeps the offsets of two operands.
+/// Walks the outer axes of a box row by row and keeps the offsets of two operands, or of three.
 struct BoxWalk {
     private let shape: [Int]
     private let a: [Int]
     private let b: [Int]
+    private let c: [Int]?
     private var at: [Int]
-    private(set) var offsets = (0, 0)
+    private(set) var offsets = (0, 0, 0)
 
     init(_ shape: [Int], _ strides: [[Int]], from row: Int) {
         self.shape = shape
         a = strides[0]
         b = strides[1]
+        c = strides.count > 2 ? strides[2] : nil
         at = [Int](repeating: 0, count: shape.count)
         var rest = row
         for axis in shape.indices.reversed() {
@@ -190,6 +263,7 @@ struct BoxWalk {
             rest /= shape[axis]
             offsets.0 += at[axis] * a[axis]
             offsets.1 += at[axis] * b[axis]
+            if let c { offsets.2 += at[axis] * c[axis] }
         }
     }
 
@@ -198,9 +272,11 @@ struct BoxWalk {
             at[axis] += 1
             offsets.0 += a[axis]
             offsets.1 += b[axis]
+            if let c { offsets.2 += c[axis] }
             if at[axis] < shape[axis] { return }
             offsets.0 -= a[axis] * shape[axis]
             offsets.1 -= b[axis] * shape[axis]
+            if let c { offsets.2 -= c[axis] * shape[axis] }
             at[axis] = 0
         }
     }
