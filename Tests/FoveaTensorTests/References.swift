@@ -1,4 +1,5 @@
 import Foundation
+
 @testable import FoveaTensor
 
 /// What an op computes, written from its definition with loops over doubles.
