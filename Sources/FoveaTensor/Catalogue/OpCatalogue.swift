@@ -6,6 +6,7 @@ extension Op {
         losses,
         images,
         encodings,
+        choices,
     ].flatMap { $0 }
 
     /// The ops of the first training runs.
