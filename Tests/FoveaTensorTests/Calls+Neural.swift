@@ -12,6 +12,8 @@ extension ShapedCall {
         "klDivergence": [.init("log target", [211, 331], [211, 331])],
         "cosineSimilarity": [.init("last", [3001, 19], [3001, 19])],
         "rotaryEmbedding": [.init("halves", [601, 3, 38]), .init("interleaved", [601, 3, 38])],
+        "straightThrough": [.init("square", [70_001])],
+        "gumbelSoftmax": [.init("last", [3001, 35]), .init("first", [35, 301])],
         "pixelShuffle": [.init("twice", [3, 8, 41, 37])],
         "pixelUnshuffle": [.init("twice", [3, 2, 82, 74])],
         "averagePooling": [.init("plain", [3, 5, 62, 74]), .init("padding apart", [3, 5, 51, 62])],

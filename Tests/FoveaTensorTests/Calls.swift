@@ -158,7 +158,10 @@ struct ShapedCall: Sendable {
                 .init("affine", [3001, 19], [19], [19]), .init("weight alone", [3501, 19], [19]),
                 .init("plain", [31, 3001]),
             ],
-            "attention": [.init("heads", [2, 4, 40, 9], [2, 4, 50, 9], [2, 4, 50, 9])],
+            "attention": [
+                .init("heads", [2, 4, 40, 9], [2, 4, 50, 9], [2, 4, 50, 9]),
+                .init("grouped", [2, 4, 40, 9], [2, 2, 50, 9], [2, 2, 50, 9]),
+            ],
             "dropout": [.init("half", [70_001])],
             "where": [
                 .init("equal", [70_001], [70_001], [70_001]), .init("scalar b", [70_001], [70_001], []),

@@ -98,4 +98,50 @@ struct NeuralPolicyTests {
         let x = Tensor.arange(2 * 8 * 3 * 5).reshaped(to: [2, 8, 3, 5])
         expectSameBits(x.pixelShuffled(by: 2).pixelUnshuffled(by: 2), x, "pixels there and back")
     }
+
+    @Test("choices")
+    func choices() {
+        expect(
+            { straightThrough(row(1, inf).cast(to: $0[0].dtype), gradientOf: $0[0]) }, [row(0.3, nan)],
+            gives: row(1, inf), gradients: [row(1, 1)])
+        // What is drawn is the largest of the soft choice, with its gradient.
+        let x = Tensor.uniform([40, 7], in: -2...2, key: RandomKey(seed: 1), dtype: .float64)
+        let key = RandomKey(seed: 2)
+        let soft = pullBack({ $0[0].gumbelSoftmax(axis: 1, temperature: 0.5, key: key) }, [x])
+        let hard = pullBack({ $0[0].gumbelSoftmax(axis: 1, temperature: 0.5, hard: true, key: key) }, [x])
+        expectSameBits(hard.gradients[0], soft.gradients[0], "the soft choice's gradient")
+        for line in 0..<40 {
+            let best = Int(soft.output[line].argmax(axis: 0).item())
+            #expect(doubles(of: hard.output[line]) == (0..<7).map { $0 == best ? 1 : 0 })
+        }
+        // A logit of −∞ is never drawn.
+        expect(
+            { $0[0].gumbelSoftmax(axis: 0, hard: true, key: key) }, [row(-inf, 0, -inf)], gives: row(0, 1, 0),
+            gradients: [row(0, 0, 0)])
+    }
+
+    @Test("attention")
+    func attentions() {
+        let none = Tensor((0..<8).map { _ in false }, shape: [4, 1, 2])
+        for mask in [none, none.cast(to: .float64).log()] {
+            expect(
+                {
+                    attention(
+                        query: $0[0], keys: $0[1], values: $0[1],
+                        mask: mask.dtype == .bool ? mask : mask.cast(to: $0[0].dtype))
+                }, [Tensor.ones([4, 1, 3], dtype: .float64), Tensor.ones([2, 2, 3], dtype: .float64)],
+                gives: zeros(4, 1, 3), gradients: [zeros(4, 1, 3), zeros(2, 2, 3)])
+        }
+        // More queries than keys: the last ones see all; a mask on top takes more away.
+        let values = Tensor([1.0, 2, 4], shape: [3, 1])
+        expect(
+            { attention(query: $0[0], keys: zeros(3, 1).cast(to: $0[0].dtype), values: $0[1], isCausal: true) },
+            [zeros(4, 1), values], gives: Tensor([1, 1.5, 7 / 3.0, 7 / 3.0], shape: [4, 1]))
+        expect(
+            {
+                attention(
+                    query: $0[0], keys: zeros(3, 1).cast(to: $0[0].dtype), values: $0[1],
+                    mask: Tensor([false, true, true]), isCausal: true)
+            }, [zeros(4, 1), values], gives: Tensor([0.0, 2, 3, 3], shape: [4, 1]))
+    }
 }

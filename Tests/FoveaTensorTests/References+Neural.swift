@@ -2,8 +2,8 @@ import Foundation
 import FoveaTensor
 
 extension Reference {
-    /// Norms and losses.
-    static let neural: [String: Reference] = norms.merging(losses) { $1 }
+    /// Norms, losses, choices and attention.
+    static let neural: [String: Reference] = [norms, losses, choices].reduce(into: [:]) { $0.merge($1) { $1 } }
 
     /// (x − mean) / √(variance + ε) of the elements that share a key.
     private static func normalized(_ x: Grid, by key: ([Int]) -> Int) -> (
@@ -129,6 +129,63 @@ extension Reference {
             func summed(_ x: Grid) -> Grid { x.reduced([axis], keeping: false) { $0.reduce(0, +) } }
             let squares = Grid.combine(summed(a.map { $0 * $0 }), summed(b.map { $0 * $0 }), *)
             return Grid.combine(summed(products), squares) { $0 / $1.squareRoot() }
+        },
+    ]
+
+    private static let choices: [String: Reference] = [
+        "straightThrough": elementwise(units: 1) { label, inputs in
+            label == "square" ? inputs[0].map { $0 * $0 } : inputs[0]
+        },
+        "gumbelSoftmax": Reference((1e-12, 1e-3), (32, 1e-3)) { label, inputs in
+            let key = RandomKey(seed: 4)
+            var x = inputs[0]
+            for position in x.values.indices {
+                let exponential = -Foundation.log(key.uniform(at: position))
+                x.values[position] = (x.values[position] - Foundation.log(exponential)) / (label == "first" ? 0.7 : 1)
+            }
+            return x.lines(axis(label)) { line in
+                let total = line.reduce(0) { $0 + Foundation.exp($1) }
+                return line.map { Foundation.exp($0) / total }
+            }
+        },
+        "attention": Reference((1e-10, 1), (16, 1)) { label, inputs in
+            let (query, keys, values) = (inputs[0], inputs[1], inputs[2])
+            let (rank, width) = (query.shape.count, query.shape.last!)
+            let scale = label == "mask" ? 0.3 : 1 / Double(width).squareRoot()
+            let (rows, columns) = (query.shape[rank - 2], keys.shape[rank - 2])
+            let share = label.hasPrefix("grouped") ? query.shape[rank - 3] / keys.shape[rank - 3] : 1
+            var results: [Double] = []
+            var line = 0
+            Grid.forEachIndex(in: Array(query.shape.dropLast())) { index in
+                let row = index[rank - 2]
+                var batch = Array(index.dropLast())
+                if share > 1 { batch[rank - 3] /= share }
+                let seen = (0..<columns).filter { key in
+                    switch label {
+                    case "mask": return [[0], [0, 1], []][row].contains(key)
+                    case "grouped and masked":
+                        let place = (index[0] * rows + row) * columns + key
+                        return place % 5 != 0 && place % 7 != 3
+                    case "causal": return key <= row
+                    default: return true
+                    }
+                }
+                let weights = seen.map { key in
+                    let product = (0..<width).reduce(0) { $0 + query[index + [$1]] * keys[batch + [key, $1]] }
+                    return Foundation.exp(scale * product + (label == "bias" ? inputs[3][[row, key]] : 0))
+                }
+                let total = weights.reduce(0, +)
+                for column in 0..<values.shape.last! {
+                    let sum = zip(seen, weights).reduce(0) { sum, next in
+                        let draw = RandomKey(seed: 3).uniform(at: line * columns + next.0)
+                        let kept = label != "dropout" ? 1 : draw < 0.5 ? 0 : 2.0
+                        return sum + kept * next.1 * values[batch + [next.0, column]]
+                    }
+                    results.append(total == 0 ? 0 : sum / total)
+                }
+                line += 1
+            }
+            return Grid(query.shape.dropLast() + [values.shape.last!], results)
         },
     ]
 }

@@ -164,28 +164,6 @@ struct Reference: Sendable {
             default: return nil
             }
         },
-        "attention": Reference((1e-10, 1), (16, 1)) { label, inputs in
-            let (query, keys, values) = (inputs[0], inputs[1], inputs[2])
-            let (rank, width) = (query.shape.count, query.shape.last!)
-            let isMasked = label == "mask"
-            let scale = isMasked ? 0.3 : 1 / Double(width).squareRoot()
-            let visible: [[Int]] = [[0], [0, 1], []]
-            var results: [Double] = []
-            Grid.forEachIndex(in: Array(query.shape.dropLast())) { index in
-                let (batch, row) = (Array(index.dropLast()), index[rank - 2])
-                let seen = isMasked ? visible[row] : Array(0..<keys.shape[rank - 2])
-                let weights = seen.map { key in
-                    Foundation.exp(
-                        scale * (0..<width).reduce(0) { $0 + query[index + [$1]] * keys[batch + [key, $1]] })
-                }
-                let total = weights.reduce(0, +)
-                for column in 0..<values.shape.last! {
-                    let sum = zip(seen, weights).reduce(0) { $0 + $1.1 * values[batch + [$1.0, column]] }
-                    results.append(total == 0 ? 0 : sum / total)
-                }
-            }
-            return Grid(query.shape.dropLast() + [values.shape.last!], results)
-        },
         "dropout": elementwise(units: 1) { label, inputs in
             let x = inputs[0]
             guard label == "half" else { return label == "none" ? x : nil }

@@ -124,8 +124,8 @@ private let mistakes: [TrapCase] = [
     TrapCase("attention", saying: "attention: query", "[2, 3]", "[4, 5]") {
         _ = attention(query: zeros(2, 3), keys: zeros(4, 5), values: zeros(4, 3))
     },
-    TrapCase("attention's mask", saying: "attention: the mask must be bool", "[2, 4]") {
-        _ = attention(query: zeros(2, 3), keys: zeros(4, 3), values: zeros(4, 3), mask: zeros(2, 4))
+    TrapCase("attention's mask", saying: "attention: the mask must be bool", "[3, 4]") {
+        _ = attention(query: zeros(2, 3), keys: zeros(4, 3), values: zeros(4, 3), mask: zeros(3, 4))
     },
     TrapCase("dropout's rate", saying: "dropout: the rate must be in 0 ..< 1, not 1.0") {
         _ = zeros(2).droppingOut(1, key: RandomKey(seed: 0))
