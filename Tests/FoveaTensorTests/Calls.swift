@@ -148,6 +148,7 @@ struct ShapedCall: Sendable {
             "crossEntropy": [.init("classes", [2001, 35], [2001]), .init("smoothing", [211, 331], [211])],
         ]
         calls.merge(largeReductions) { _, twice in twice }
+        calls.merge(largeProducts) { _, twice in twice }
         for name in unary { calls[name] = [.init("tail", [70_001])] }
         for name in binary {
             calls[name] = [

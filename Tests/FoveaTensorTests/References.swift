@@ -41,7 +41,7 @@ struct Reference: Sendable {
 
     /// The reference of each op of the catalogue, by name; a family of ops in each file.
     static let table: [String: Reference] = [
-        first, reductions,
+        first, reductions, linearAlgebra,
     ].reduce(into: [:]) { $0.merge($1) { _, twice in twice } }
 
     /// The ops of the first training runs.

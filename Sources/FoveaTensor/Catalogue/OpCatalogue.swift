@@ -1,7 +1,7 @@
 extension Op {
     /// Every op of the library. A test compares this list with the entries that the sources declare.
     public static let catalogue: [Op] = [
-        first, furtherReductions,
+        first, furtherReductions, linearAlgebra,
     ].flatMap { $0 }
 
     /// The ops of the first training runs.
