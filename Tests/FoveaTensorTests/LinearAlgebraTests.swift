@@ -153,7 +153,7 @@ struct LinearAlgebraTests {
     @Test("passes gradients through each output alone, the last ones too, and through none")
     func outputs() throws {
         let a = Tensor([2.0, 1, 0.5, 3], shape: [2, 2])
-        // S alone is the second of three: Σs is |det|^½-like smooth; its gradient is U·Vᵀ.
+        // S alone, the second of three outputs: the gradient of Σs is U·Vᵀ.
         let (u, _, vt) = try a.svd()
         let ofValues = try gradient(of: { try $0.svd().s.sum() }, at: a)
         expectClose(ofValues, matmul(u, vt), tolerance: 1e-14)
