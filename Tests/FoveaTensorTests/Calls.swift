@@ -176,7 +176,9 @@ struct ShapedCall: Sendable {
                 .init("column", [211, 1], [211, 331]), .init("scalar and tensor", [], [211, 331]),
             ]
         }
-        for family in [indexing, largeReductions, neuralLarge] { calls.merge(family) { _, twice in twice } }
+        for family in [indexing, largeReductions, largeProducts, neuralLarge] {
+            calls.merge(family) { _, twice in twice }
+        }
         return calls
     }()
 

@@ -42,7 +42,7 @@ struct Reference: Sendable {
 
     /// The reference of each op of the catalogue, by name; a family of ops in each file.
     static let table: [String: Reference] = [
-        first, indexing, reductions, neural, images, elementwiseMore,
+        first, indexing, reductions, neural, images, elementwiseMore, linearAlgebra,
     ].reduce(into: [:]) { $0.merge($1) { _, twice in twice } }
 
     /// The ops of the first training runs.

@@ -1,7 +1,7 @@
 // The one header that Swift sees: the table of loops, the matrix products and the thread's tape slot.
 //
 // Element types are float32 (index 0) and float64 (index 1) wherever a table has a dimension [2].
-// Lengths and strides count elements. No function allocates, none keeps a pointer.
+// Lengths and strides count elements. No loop allocates, none keeps a pointer.
 #pragma once
 
 #include <stddef.h>
@@ -259,6 +259,28 @@ void ck_gemm_f64(int transpose_a, int transpose_b, size_t m, size_t n, size_t k,
                  size_t lda, const double *b, size_t ldb, double beta, double *c, size_t ldc);
 // Tells BLAS to stay on the calling thread; the workers are ours.
 void ck_blas_single_threaded(void);
+
+// MARK: Factorizations: the one seam to LAPACK
+//
+// `type` is 0 for float32, 1 for float64. No length may be 0. "Columns first" is LAPACK's order: the transpose, where it
+// is read row by row. Each returns LAPACK's `info`: 0 when it went well. These allocate their working memory.
+
+// P·L·U of a [n, n], columns first, in place.
+int ck_lu(int type, int n, void *a, int *pivots);
+// b [n, columns], columns first, becomes A⁻¹·b, or A⁻ᵀ·b where `transpose` is set.
+int ck_lu_solve(int type, int transpose, int n, int columns, const void *lu, const int *pivots, void *b);
+// The lower triangle of a row-major symmetric [n, n] becomes L of L·Lᵀ; the rest stays as it is.
+int ck_cholesky(int type, int n, void *a);
+// R in the upper triangle of a [m, n], columns first, and below it the reflections, with min(m, n) factors in tau.
+int ck_qr(int type, int m, int n, void *a, void *tau);
+// The first k columns of Q, in place of k reflections [m, k], columns first; k ≤ m.
+int ck_qr_basis(int type, int m, int k, void *a, const void *tau);
+// a [m, n] = u [m, k]·diag(s)·vt [k, n], all row-major, k = min(m, n); a is overwritten.
+int ck_svd(int type, int m, int n, void *a, void *u, void *s, void *vt);
+// A row-major symmetric [n, n] becomes its eigenvectors, one a row, in the order of the ascending eigenvalues.
+int ck_eigen(int type, int n, void *a, void *values);
+// b [m, n] becomes op(T)⁻¹·b, or b·op(T)⁻¹ where `right` is set; all row-major. Of T one triangle is read.
+void ck_triangular_solve(int type, int right, int upper, int transpose, int m, int n, const void *t, void *b);
 
 // MARK: What this thread records on
 

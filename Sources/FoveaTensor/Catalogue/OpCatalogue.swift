@@ -1,7 +1,10 @@
 extension Op {
     /// Every op of the library. A test compares this list with the entries that the sources declare.
     public static let catalogue: [Op] = [
-        first, joining, rearranging, indexing, masking, sorting, windows, furtherReductions, norms, losses, images, encodings, powers, trigonometry, rounding, activations, comparisons, logic, choices,
+        first, powers, trigonometry, rounding, activations, comparisons, logic, choices,
+        furtherReductions, linearAlgebra,
+        joining, rearranging, indexing, masking, sorting, windows,
+        norms, losses, images, encodings,
     ].flatMap { $0 }
 
     /// The ops of the first training runs.

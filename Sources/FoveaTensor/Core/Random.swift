@@ -103,7 +103,8 @@ extension Tensor {
         random(shape, dtype, key) { mean + deviation * normalQuantile($0) }
     }
 
-    private static func random(
+    /// Numbers made from the key's uniform ones; element i from the number at position i.
+    static func random(
         _ shape: [Int], _ dtype: DType, _ key: RandomKey, _ number: (Double) -> Double
     ) -> Tensor {
         let tensor = Tensor(uninitialized: shape, dtype)

@@ -22,23 +22,28 @@ extension Tensor {
         guard !axes.isEmpty else { return self }
         let kept = rowReduced(axes, pick(Kernels.table.pointee.row_product, dtype))
         return kept.reshaped(to: reducedShape(axes, keepingAxes: keepingAxes)).derived(by: .product, from: self) { g in
-            let (matrix, rows, columns) = self.reductionRows(axes)
-            let g = g.contiguous()
-            let dx = Tensor(uninitialized: [rows, columns], self.dtype)
-            let loop = pick(Kernels.table.pointee.row_product_gradient, self.dtype)
-            let size = self.dtype.size
-            matrix.read { x in
-                g.read { g in
-                    dx.write { target in
-                        dx.forEachBlock(columns: columns, grain: Kernels.grain) { first, rows in
-                            let start = first * columns * size
-                            loop(x + start, g + first * size, target + start, rows, columns)
-                        }
+            self.productsOfOthers(axes, times: g)
+        }
+    }
+
+    /// For each element the product of the others along `axes`, times the element of g, of the reduced shape.
+    func productsOfOthers(_ axes: [Int], times g: Tensor) -> Tensor {
+        let (matrix, rows, columns) = reductionRows(axes)
+        let g = g.contiguous()
+        let y = Tensor(uninitialized: [rows, columns], dtype)
+        let loop = pick(Kernels.table.pointee.row_product_gradient, dtype)
+        let size = dtype.size
+        matrix.read { x in
+            g.read { g in
+                y.write { target in
+                    y.forEachBlock(columns: columns, grain: Kernels.grain) { first, rows in
+                        let start = first * columns * size
+                        loop(x + start, g + first * size, target + start, rows, columns)
                     }
                 }
             }
-            return .fromReductionRows(dx, axes, shape: self.shape)
         }
+        return .fromReductionRows(y, axes, shape: shape)
     }
 }
 

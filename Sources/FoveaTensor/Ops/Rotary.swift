@@ -57,7 +57,7 @@ extension Tensor {
         func table(_ f: (Double) -> Double) -> Tensor {
             Tensor(angles.map(f), shape: positions.shape + [half]).cast(to: dtype)
         }
-        let (cosine, sine) = (table { cos($0) }, table { sin($0) })
+        let (cosine, sine) = (table { cosineOf($0) }, table { sineOf($0) })
         let rotated = withoutGradient { rotatingPairs(cosine, sine, interleaved) }
         // A rotation's transpose turns back.
         return rotated.derived(by: .rotaryEmbedding, from: self) { g in g.rotatingPairs(cosine, -sine, interleaved) }
@@ -75,3 +75,7 @@ extension Tensor {
         return interleaved ? turned.reshaped(to: lead + [2, half]).transposed(-1, -2).reshaped(to: shape) : turned
     }
 }
+
+// The C library's functions, out of reach of the tensor's methods of that name.
+private func cosineOf(_ angle: Double) -> Double { cos(angle) }
+private func sineOf(_ angle: Double) -> Double { sin(angle) }

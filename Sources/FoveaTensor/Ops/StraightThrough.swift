@@ -73,7 +73,7 @@ extension Tensor {
         guard temperature > 0 else {
             trap("gumbelSoftmax", "the temperature must be positive, not \(temperature)", self)
         }
-        let noise = Tensor.random(shape, dtype) { -natural(-natural(key.uniform(at: $0))) }
+        let noise = Tensor.random(shape, dtype, key) { -natural(-natural($0)) }
         let soft = ((self + noise) * (1 / temperature)).softmax(axis: axis)
         guard hard else { return soft }
         let choice = withoutGradient {
