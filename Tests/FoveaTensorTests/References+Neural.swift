@@ -177,8 +177,8 @@ extension Reference {
                 let total = weights.reduce(0, +)
                 for column in 0..<values.shape.last! {
                     let sum = zip(seen, weights).reduce(0) { sum, next in
-                        let draw = RandomKey(seed: 3).uniform(at: line * columns + next.0)
-                        let kept = label != "dropout" ? 1 : draw < 0.5 ? 0 : 2.0
+                        let isDropped = Reference.dropsHalf(RandomKey(seed: 3), line * columns + next.0)
+                        let kept = label != "dropout" ? 1 : isDropped ? 0 : 2.0
                         return sum + kept * next.1 * values[batch + [next.0, column]]
                     }
                     results.append(total == 0 ? 0 : sum / total)

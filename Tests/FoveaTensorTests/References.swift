@@ -40,6 +40,12 @@ struct Reference: Sendable {
         Reference((1e-10, 1), (units, floor), compute)
     }
 
+    /// Whether dropout with a rate of one half drops an element: the words of its key in order, each below 2³¹.
+    static func dropsHalf(_ key: RandomKey, _ index: Int) -> Bool {
+        let words = key.words(inGroup: index / 4)
+        return [words.0, words.1, words.2, words.3][index % 4] < 1 << 31
+    }
+
     /// The reference of each op of the catalogue, by name; a family of ops in each file.
     static let table: [String: Reference] = [
         first, indexing, reductions, neural, images, elementwiseMore, linearAlgebra,
@@ -168,13 +174,7 @@ struct Reference: Sendable {
             let x = inputs[0]
             guard label == "half" else { return label == "none" ? x : nil }
             let key = RandomKey(seed: 3)
-            return Grid(
-                x.shape,
-                x.values.indices.map { index in
-                    let words = key.words(inGroup: index / 4)
-                    let word = [words.0, words.1, words.2, words.3][index % 4]
-                    return word < 1 << 31 ? 0 : x.values[index] * 2
-                })
+            return Grid(x.shape, x.values.indices.map { dropsHalf(key, $0) ? 0 : x.values[$0] * 2 })
         },
         "crossEntropy": Reference((1e-10, 1), (8, 1)) { label, inputs in
             let (x, labels) = (inputs[0], inputs[1])
