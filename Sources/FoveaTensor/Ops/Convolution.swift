@@ -40,9 +40,12 @@ extension Op {
 /// NaN and infinities reach the windows that hold them; a weight that is one makes the padding's zeros NaN.
 ///
 /// - Parameters:
+///   - x: [B, C, H, W].
 ///   - weight: [D, C / groups, kernel height, kernel width].
 ///   - bias: [D], or nil.
+///   - stride: pixels from one window to the next.
 ///   - padding: zeros on each side.
+///   - dilation: pixels from one element of the kernel to the next.
 ///   - groups: D and C are cut in as many consecutive parts, each convolved by itself; C of them make it depthwise.
 public func convolution(
     _ x: Tensor, weight: Tensor, bias: Tensor? = nil, stride: Size2D = 1, padding: Size2D = 0, dilation: Size2D = 1,

@@ -31,7 +31,9 @@ extension Tensor {
     /// `interpolate(mode: "bilinear", size: …)`, without its `scale_factor`. A pixel with weight 0 does not count, where
     /// PyTorch lets its NaN or infinity through.
     ///
-    /// - Parameter alignCorners: whether the centres of the corner pixels stay in place rather than the image's edges.
+    /// - Parameters:
+    ///   - size: height and width of the result.
+    ///   - alignCorners: whether the centres of the corner pixels stay in place rather than the image's edges.
     public func interpolatedBilinear(to size: Size2D, alignCorners: Bool = false) -> Tensor {
         requireImages("bilinearInterpolation")
         requirePixels(size, "bilinearInterpolation")

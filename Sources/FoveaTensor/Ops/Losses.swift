@@ -145,7 +145,10 @@ extension Op {
 /// PyTorch's `binary_cross_entropy_with_logits`; as there an infinite logit gives NaN against a target on its side.
 ///
 /// - Parameters:
+///   - logits: x, of any shape.
+///   - target: t, in 0 … 1, of the logits' shape.
 ///   - positiveWeight: w, broadcast to x; a constant that gets no gradient. Traps unless it is of the logits' type.
+///   - reduction: what becomes of the elements' losses.
 public func binaryCrossEntropy(
     _ logits: Tensor, _ target: Tensor, positiveWeight: Tensor? = nil, reduction: LossReduction = .mean
 ) -> Tensor {

@@ -87,6 +87,7 @@ extension Tensor {
     /// `avg_pool2d` without `ceil_mode` and `divisor_override`. NaN and infinities reach the windows that hold them.
     ///
     /// - Parameters:
+    ///   - kernel: height and width of a window.
     ///   - stride: the kernel unless given.
     ///   - padding: zeros around the image, at most half of the kernel.
     ///   - countIncludePad: whether those zeros count in the mean, as PyTorch's default has it.
@@ -129,6 +130,7 @@ extension Tensor {
     /// gradient; NaN wins, the first one (PyTorch takes the last).
     ///
     /// - Parameters:
+    ///   - kernel: height and width of a window.
     ///   - stride: the kernel unless given.
     ///   - padding: at most half of the kernel; what is outside the image never wins.
     public func maxPooled(kernel: Size2D, stride: Size2D? = nil, padding: Size2D = 0) -> Tensor {

@@ -30,7 +30,10 @@ extension Tensor {
     /// Σ(x − mean)² / (n − correction) over the n elements along `axes`, computed in two passes. NaN for n = correction
     /// and over nothing, ∞ or NaN below, as in PyTorch.
     ///
-    /// - Parameter correction: 1 for a sample (Bessel's correction), 0 for a population.
+    /// - Parameters:
+    ///   - axes: all unless given.
+    ///   - correction: 1 for a sample (Bessel's correction), 0 for a population.
+    ///   - keepingAxes: whether a reduced axis stays with length 1.
     public func variance(axes: [Int]? = nil, correction: Double = 1, keepingAxes: Bool = false) -> Tensor {
         requireDifferentiableType("variance")
         let axes = normalizedAxes(axes, "variance")

@@ -41,6 +41,7 @@ extension Tensor {
     ///
     /// - Parameters:
     ///   - positions: [N], or any shape that broadcasts to [..., N]; integers or fractions.
+    ///   - base: of the angles' geometric series.
     ///   - interleaved: whether a pair is channels 2i and 2i + 1, as in the paper, rather than i and i + d/2, as in most
     ///     published weights.
     public func rotaryEmbedded(positions: Tensor, base: Double = 10_000, interleaved: Bool = false) -> Tensor {

@@ -66,7 +66,11 @@ extension Tensor {
     /// is never drawn; a line of −∞ alone gives zeros, as softmax does, and with `hard` its first class. Traps unless
     /// τ > 0.
     ///
-    /// - Parameter hard: whether the result is the one-hot choice, the first of equal ones, with the soft one's gradient.
+    /// - Parameters:
+    ///   - axis: along which the classes stand.
+    ///   - temperature: τ; the lower, the closer to one-hot.
+    ///   - hard: whether the result is the one-hot choice, the first of equal ones, with the soft one's gradient.
+    ///   - key: of the noise.
     public func gumbelSoftmax(
         axis: Int, temperature: Double = 1, hard: Bool = false, key: RandomKey
     ) -> Tensor {

@@ -114,7 +114,9 @@ extension Tensor {
     /// Columns [B, C·kh·kw, L] added up to images [B, C, H, W], each element where `unfolded` read it; what lies on the
     /// padding is dropped. The adjoint of `unfolded`, not its inverse where windows overlap. PyTorch's Fold.
     ///
-    /// - Parameter image: H and W. Traps when the shape is not that of such an image's windows.
+    /// - Parameters:
+    ///   - windows: how the kernel went over the image.
+    ///   - image: H and W. Traps when the shape is not that of such an image's windows.
     public func folded(to image: [Int], _ windows: Windows) -> Tensor {
         requireDifferentiableType("fold")
         let area = windows.kernel.reduce(1, *)
