@@ -76,11 +76,12 @@ let package = Package(
         .testTarget(
             name: "FoveaNNTests",
             dependencies: ["FoveaNN", .product(name: "OrderedCollections", package: "swift-collections")]),
-        .testTarget(name: "FoveaCompressionTests", dependencies: ["FoveaCompression"]),
+        .testTarget(name: "FoveaCompressionTests", dependencies: ["FoveaCompression", "FoveaTestSupport"]),
         .testTarget(
             name: "FoveaTrainingTests",
             dependencies: ["FoveaData", .product(name: "OrderedCollections", package: "swift-collections")]),
-        .testTarget(name: "FoveaTests", dependencies: ["Fovea"]),
+        .testTarget(name: "FoveaModelsTests", dependencies: ["FoveaModels", "FoveaTestSupport"]),
+        .testTarget(name: "FoveaTests", dependencies: ["Fovea", "FoveaTestSupport"]),
         // The command line is tested from outside, as the program that it is.
         .testTarget(name: "FoveaCLITests", dependencies: ["FoveaCLI", "Fovea"]),
     ],

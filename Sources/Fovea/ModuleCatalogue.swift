@@ -9,9 +9,9 @@ public enum ModuleCatalogue {
     /// The methods, the models, then the layers.
     public static let entries: [ModuleEntry] = [
         PerceiverResampler.entry,
-        ResamplerClassifier.entry,
-        Linear.entry, LayerNorm.entry, MLP.entry, MultiHeadAttention.entry, TransformerBlock.entry,
-        PatchEmbedding.entry,
+        ResamplerClassifier.entry, LanguageModel.entry,
+        Linear.entry, LayerNorm.entry, RMSNorm.entry, MLP.entry, GatedMLP.entry, MultiHeadAttention.entry,
+        SelfAttention.entry, TransformerBlock.entry, PatchEmbedding.entry,
     ]
 
     /// The entry of this name.

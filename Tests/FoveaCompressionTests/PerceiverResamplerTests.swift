@@ -3,52 +3,10 @@ import FoveaCompression
 import FoveaIO
 import FoveaNN
 import FoveaTensor
+import FoveaTestSupport
 import Testing
 
-@Suite("parity with open_flamingo's PerceiverResampler") struct PerceiverResamplerParityTests {
-    private static let cases = ParityCase.all("perceiver-resampler.open-flamingo.")
-
-    @Test("the cases are there")
-    func present() {
-        #expect(Self.cases.count >= 3)
-    }
-
-    /// Outputs within 2e-5 in float32 and 4e-6 in float64, gradients within ten times that.
-    @Test(arguments: cases, [(DType.float32, 2e-5), (.float64, 4e-6)])
-    func parity(_ parity: ParityCase, _ type: (dtype: DType, tolerance: Double)) throws {
-        let description = try parity.description()
-        #expect(description.module == PerceiverResampler.entry.name)
-        let form = try #require(PerceiverResampler.entry.forms.first { $0.layout == description.layout })
-        var instance = try form.instance(description.config, dtype: type.dtype, owner: parity.folder)
-        let report = try instance.load(try parity.tensors("weights"), source: parity.folder)
-        #expect(report.isComplete)
-        let all = try parity.tensors("inputs").mapValues { $0.cast(to: type.dtype) }
-        let inputs = all.filter { !$0.key.hasPrefix("cotangent.") }
-        var cotangents: NamedTensors = [:]
-        for name in description.outputs {
-            let cotangent = try #require(all["cotangent.\(name)"])
-            cotangents[name] = cotangent
-        }
-        try form.checkInputs(inputs, owner: parity.folder)
-
-        let outputs = try instance.outputs(inputs)
-        let wanted = try parity.tensors("outputs")
-        #expect(Set(outputs.keys) == Set(wanted.keys) && Set(wanted.keys) == Set(description.outputs))
-        for (name, want) in wanted {
-            let difference = relativeDifference(outputs[name], want)
-            #expect(outputs[name]?.dtype == type.dtype)
-            #expect(difference <= type.tolerance, "\(name): \(difference)")
-        }
-
-        let gradients = try instance.gradients(inputs, cotangents: cotangents)
-        let wantedGradients = try parity.tensors("gradients")
-        #expect(Set(gradients.keys) == Set(wantedGradients.keys))
-        for (name, want) in wantedGradients {
-            let difference = relativeDifference(gradients[name], want)
-            #expect(difference <= 10 * type.tolerance, "gradient of \(name): \(difference)")
-        }
-    }
-
+@Suite("open_flamingo's PerceiverResampler") struct PerceiverResamplerGoldenTests {
     @Test("golden vector G1, from its fill rule")
     func golden() throws {
         let form = PerceiverResampler.entry.forms[0]

@@ -48,6 +48,9 @@ private func naive(_ activation: Activation, _ x: Double) -> Double {
     case .relu: x > 0 ? x : 0
     case .tanh: tanh(x)
     case .sigmoid: 1 / (1 + exp(-x))
+    case .silu: x / (1 + exp(-x))
+    case .geluTanh: 0.5 * x * (1 + tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)))
+    case .quickGelu: x / (1 + exp(-1.702 * x))
     }
 }
 

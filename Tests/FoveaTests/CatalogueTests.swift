@@ -1,4 +1,5 @@
 import Fovea
+import FoveaTestSupport
 import Testing
 
 /// One published form of one entry, as the argument of a test.
@@ -20,19 +21,6 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
         var source = SampleSource(key: RandomKey(seed: seed).folding(entry.name))
         return form.sampleInputs(&source)
     }
-}
-
-/// max|got − want| / (1e-3 + max|want|), the measure of the parity cases; infinite for another shape and for NaN.
-private func relativeDifference(_ got: Tensor, _ want: Tensor) -> Double {
-    guard got.shape == want.shape else { return .infinity }
-    let (gotValues, wantValues): ([Double], [Double]) = (
-        got.cast(to: .float64).scalars(), want.cast(to: .float64).scalars()
-    )
-    let distance = zip(gotValues, wantValues).reduce(0.0) { largest, pair in
-        let distance = abs(pair.0 - pair.1)
-        return distance.isNaN ? .infinity : max(largest, distance)
-    }
-    return distance / (1e-3 + (wantValues.map(abs).max() ?? 0))
 }
 
 @Suite struct CatalogueTests {

@@ -1,20 +1,5 @@
 import FoveaTensor
 
-/// The function between the layers of an MLP.
-public enum Activation: String, Sendable, CaseIterable, Codable {
-    case gelu, relu, tanh, sigmoid
-
-    /// The function, element by element.
-    public func callAsFunction(_ x: Tensor) -> Tensor {
-        switch self {
-        case .gelu: x.gelu()
-        case .relu: x.relu()
-        case .tanh: x.tanh()
-        case .sigmoid: x.sigmoid()
-        }
-    }
-}
-
 /// Two linear layers with a function between them: [..., C] → [..., hidden] → [..., D].
 public struct MLP: Module {
     public var expand: Linear

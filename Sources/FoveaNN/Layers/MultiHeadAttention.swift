@@ -54,19 +54,14 @@ public struct MultiHeadAttention: Module {
     ///   - mask: bool, broadcast to [B, H, N, M]; true where x may look.
     public func callAsFunction(_ x: Tensor, context: Tensor? = nil, mask: Tensor? = nil) -> Tensor {
         let context = context ?? x
+        guard x.rank == 3, context.rank == 3 else {
+            trap("MultiHeadAttention", "x [B, N, C] and context [B, M, Cm] are needed", x, context)
+        }
         let attended = attention(
-            query: split(query(x)), keys: split(key(context)), values: split(value(context)), mask: mask)
-        return output(merge(attended))
+            query: query(x).splitIntoHeads(heads), keys: key(context).splitIntoHeads(heads),
+            values: value(context).splitIntoHeads(heads), mask: mask)
+        return output(attended.joiningHeads())
     }
-
-    /// [B, N, H·d] → [B, H, N, d].
-    private func split(_ x: Tensor) -> Tensor {
-        guard x.rank == 3 else { trap("MultiHeadAttention", "[B, N, C] is needed", x) }
-        return x.reshaped(to: [x.shape[0], x.shape[1], heads, x.shape[2] / heads]).transposed(1, 2)
-    }
-
-    /// [B, H, N, d] → [B, N, H·d].
-    private func merge(_ x: Tensor) -> Tensor { x.transposed(1, 2).flattened(from: 2, to: 3) }
 }
 
 extension MultiHeadAttention {

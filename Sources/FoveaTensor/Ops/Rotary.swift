@@ -32,36 +32,65 @@ extension Op {
     }
 }
 
-extension Tensor {
-    /// x [..., N, d] with channel pairs rotated by position · base^(−2i/d), i in 0 ..< d/2.
-    /// (Su et al., "RoFormer: Enhanced transformer with rotary position embedding", 2021, §3.2.)
-    ///
-    /// The angles are computed in float64. Positions get no gradient. Traps unless d is even and the positions are numbers
-    /// that broadcast to [..., N].
+/// The angles that rotary positions turn channel pairs by, as cosines and sines. A model computes them once for a
+/// sequence; every layer that sees it uses them.
+public struct RotaryAngles: Sendable {
+    /// [..., N, d/2], float64.
+    let cosine: Tensor
+    /// [..., N, d/2], float64.
+    let sine: Tensor
+
+    /// position · base^(−2i/d) for i in 0 ..< d/2, computed in float64. Traps unless d is even and the positions are
+    /// numbers.
     ///
     /// - Parameters:
-    ///   - positions: [N], or any shape that broadcasts to [..., N]; integers or fractions.
+    ///   - positions: [..., N]; integers or fractions.
+    ///   - width: d of what is turned.
     ///   - base: of the angles' geometric series.
-    ///   - interleaved: whether a pair is channels 2i and 2i + 1, as in the paper, rather than i and i + d/2, as in most
-    ///     published weights.
-    public func rotaryEmbedded(positions: Tensor, base: Double = 10_000, interleaved: Bool = false) -> Tensor {
-        requireDifferentiableType("rotaryEmbedding")
-        guard rank >= 1, shape[rank - 1] % 2 == 0, positions.dtype != .bool,
-            broadcastShape(positions.shape, Array(shape.dropLast())) == Array(shape.dropLast())
-        else {
-            trap("rotaryEmbedding", "x [..., N, d] with an even d and positions [..., N] are needed", self, positions)
+    public init(positions: Tensor, width: Int, base: Double = 10_000) {
+        guard width >= 0, width % 2 == 0, positions.dtype != .bool else {
+            trap("RotaryAngles", "positions that are numbers and an even width are needed, not \(width)", positions)
         }
-        let half = shape[rank - 1] / 2
+        let half = width / 2
         let places: [Double] = positions.cast(to: .float64).scalars()
         let frequencies = (0..<half).map { pow(base, -Double($0) / Double(half)) }
         let angles = places.flatMap { place in frequencies.map { place * $0 } }
-        func table(_ f: (Double) -> Double) -> Tensor {
-            Tensor(angles.map(f), shape: positions.shape + [half]).cast(to: dtype)
+        cosine = Tensor(angles.map { cosineOf($0) }, shape: positions.shape + [half])
+        sine = Tensor(angles.map { sineOf($0) }, shape: positions.shape + [half])
+    }
+}
+
+extension Tensor {
+    /// x [..., N, d] with channel pairs rotated by angles [..., N, d/2], which broadcast.
+    /// (Su et al., "RoFormer: Enhanced transformer with rotary position embedding", 2021, §3.2.)
+    ///
+    /// Positions get no gradient. Traps unless d is the width that the angles are for and they broadcast to [..., N].
+    ///
+    /// - Parameters:
+    ///   - angles: of the positions of x; [..., N] of them.
+    ///   - interleaved: whether a pair is channels 2i and 2i + 1, as in the paper, rather than i and i + d/2, as in most
+    ///     published weights.
+    public func rotaryEmbedded(_ angles: RotaryAngles, interleaved: Bool = false) -> Tensor {
+        requireDifferentiableType("rotaryEmbedding")
+        let (cosine, sine) = (angles.cosine.cast(to: dtype), angles.sine.cast(to: dtype))
+        let lead = Array(shape.dropLast())
+        guard rank >= 1, shape[rank - 1] == 2 * cosine.shape.last!,
+            broadcastShape(Array(cosine.shape.dropLast()), lead) == lead
+        else {
+            trap("rotaryEmbedding", "x [..., N, d] with an even d and positions [..., N] are needed", self, cosine)
         }
-        let (cosine, sine) = (table { cosineOf($0) }, table { sineOf($0) })
         let rotated = withoutGradient { rotatingPairs(cosine, sine, interleaved) }
         // A rotation's transpose turns back.
         return rotated.derived(by: .rotaryEmbedding, from: self) { g in g.rotatingPairs(cosine, -sine, interleaved) }
+    }
+
+    /// x [..., N, d] rotated by the angles of positions [..., N], which broadcast. `RotaryAngles` says what they are.
+    public func rotaryEmbedded(positions: Tensor, base: Double = 10_000, interleaved: Bool = false) -> Tensor {
+        guard rank >= 1, shape[rank - 1] % 2 == 0, positions.dtype != .bool else {
+            trap("rotaryEmbedding", "x [..., N, d] with an even d and positions [..., N] are needed", self, positions)
+        }
+        return rotaryEmbedded(
+            RotaryAngles(positions: positions, width: shape[rank - 1], base: base), interleaved: interleaved)
     }
 
     private func rotatingPairs(_ cosine: Tensor, _ sine: Tensor, _ interleaved: Bool) -> Tensor {

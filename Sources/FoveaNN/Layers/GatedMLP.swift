@@ -1,0 +1,59 @@
+import FoveaTensor
+
+/// An MLP with a gate: y = W_down (act(W_gate x) ⊙ W_up x), [..., C] → [..., hidden] → [..., C]. With SiLU it is SwiGLU.
+/// (Shazeer, "GLU variants improve transformer", 2020.)
+public struct GatedMLP: Module {
+    public var gate: Linear
+    public var up: Linear
+    public var down: Linear
+    public let activation: Activation
+
+    /// - Parameters:
+    ///   - width: C.
+    ///   - hidden: the width inside.
+    ///   - activation: the function of the gate.
+    ///   - bias: whether the three layers have biases.
+    ///   - initializer: how the weights start; as PyTorch's linear layers unless given.
+    ///   - key: of the random numbers that the weights start with.
+    public init(
+        _ width: Int, hidden: Int, activation: Activation = .silu, bias: Bool = false, initializer: Initializer? = nil,
+        key: RandomKey
+    ) {
+        gate = Linear(width, hidden, bias: bias, initializer: initializer, key: key.folding("gate"))
+        up = Linear(width, hidden, bias: bias, initializer: initializer, key: key.folding("up"))
+        down = Linear(hidden, width, bias: bias, initializer: initializer, key: key.folding("down"))
+        self.activation = activation
+    }
+
+    public mutating func visit(_ visitor: inout ModuleVisitor) {
+        visitor.module("gate", &gate)
+        visitor.module("up", &up)
+        visitor.module("down", &down)
+    }
+
+    /// x [..., C] → [..., C].
+    public func callAsFunction(_ x: Tensor) -> Tensor { down(activation(gate(x)) * up(x)) }
+}
+
+extension GatedMLP {
+    /// The catalogue entry.
+    public static let entry = ModuleEntry(
+        "gated-mlp", "an MLP whose inner layer is gated by SiLU",
+        forms: [
+            PublishedForm(
+                WeightLayout<GatedMLP>.native,
+                keys: [
+                    .init("width", "C"), .init("hidden", "the width inside"),
+                    .init("bias", "whether the layers have biases", default: .bool(false)),
+                ],
+                inputs: [.init("x", "[..., C]")], outputs: [.init("y", "[..., C]")],
+                sampleConfiguration: ["width": .int(4), "hidden": .int(6)],
+                sampleInputs: { ["x": $0.uniform([2, 3, 4])] },
+                make: {
+                    GatedMLP(
+                        try $0.int("width"), hidden: try $0.int("hidden"), bias: try $0.bool("bias"),
+                        key: RandomKey(seed: 0))
+                },
+                run: { ["y": $0(try $1.tensor("x", "[..., C]", lastAxis: $0.gate.weight.shape[1]))] })
+        ])
+}

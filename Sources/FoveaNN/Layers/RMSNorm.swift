@@ -1,0 +1,39 @@
+import FoveaTensor
+
+/// RMS norm over the last axis, x / √(mean x² + ε) · weight, with a weight that starts at one.
+/// (Zhang and Sennrich, "Root mean square layer normalization", 2019.)
+public struct RMSNorm: Module {
+    /// [C].
+    public var weight: Tensor
+    /// Added to the mean of the squares.
+    public let epsilon: Double
+
+    public init(_ width: Int, epsilon: Double = 1e-6) {
+        weight = .ones([width])
+        self.epsilon = epsilon
+    }
+
+    public mutating func visit(_ visitor: inout ModuleVisitor) {
+        visitor.parameter("weight", &weight)
+    }
+
+    /// x [..., C] → the same shape.
+    public func callAsFunction(_ x: Tensor) -> Tensor { rmsNorm(x, weight: weight, epsilon: epsilon) }
+}
+
+extension RMSNorm {
+    /// The catalogue entry.
+    public static let entry = ModuleEntry(
+        "rms-norm", "RMS norm over the last axis",
+        forms: [
+            PublishedForm(
+                WeightLayout<RMSNorm>.native,
+                keys: [
+                    .init("width", "C"), .init("epsilon", "added to the mean of squares", default: .double(1e-6)),
+                ],
+                inputs: [.init("x", "[..., C]")], outputs: [.init("y", "[..., C]")],
+                sampleConfiguration: ["width": .int(5)], sampleInputs: { ["x": $0.uniform([2, 3, 5])] },
+                make: { RMSNorm(try $0.int("width"), epsilon: try $0.double("epsilon")) },
+                run: { ["y": $0(try $1.tensor("x", "[..., C]", lastAxis: $0.weight.shape[0]))] })
+        ])
+}

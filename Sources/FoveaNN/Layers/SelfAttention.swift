@@ -1,0 +1,141 @@
+import FoveaTensor
+
+/// Attention of a sequence to itself as language models have it: rotary positions, and key heads that several query
+/// heads share.
+///
+///     q, k, v = W_q x, W_k x, W_v x                 H heads of q, G ≤ H heads of k and v
+///     q, k    ← rotated by the angles of their positions
+///     y       = W_o [softmax(q_h kᵀ / √d) v for each head h]
+///
+/// Head h of the query reads key head ⌊h · G / H⌋. (Ainslie et al., "GQA", 2023; Su et al., "RoFormer", 2021.)
+/// Heads are consecutive stretches of the projected features.
+public struct SelfAttention: Module {
+    /// [C] → [H·d].
+    public var query: Linear
+    /// [C] → [G·d].
+    public var key: Linear
+    /// [C] → [G·d].
+    public var value: Linear
+    /// [H·d] → [C].
+    public var output: Linear
+    /// H.
+    public let heads: Int
+    /// G.
+    public let keyHeads: Int
+    /// The share of attention weights that is dropped in training.
+    public let dropout: Double
+    private var stream = RandomStream()
+
+    /// - Parameters:
+    ///   - width: C.
+    ///   - heads: H.
+    ///   - keyHeads: G, a divisor of H; H unless given.
+    ///   - headWidth: d, even; C / H unless given.
+    ///   - bias: whether queries, keys and values have biases.
+    ///   - outputBias: whether the output has one.
+    ///   - dropout: the share of attention weights that is dropped in training.
+    ///   - initializer: how the weights start; as PyTorch's linear layers unless given.
+    ///   - randomKey: of the random numbers that the weights start with.
+    public init(
+        _ width: Int, heads: Int, keyHeads: Int? = nil, headWidth: Int? = nil, bias: Bool = false,
+        outputBias: Bool = false, dropout: Double = 0, initializer: Initializer? = nil, key randomKey: RandomKey
+    ) {
+        let groups = keyHeads ?? heads
+        let headWidth = headWidth ?? width / max(1, heads)
+        if let problem = SelfAttention.problem(width, heads: heads, keyHeads: groups, headWidth: headWidth) {
+            trap("SelfAttention", problem)
+        }
+        guard dropout >= 0, dropout < 1 else {
+            trap("SelfAttention", "the dropout must be in 0 ..< 1, not \(dropout)")
+        }
+        func linear(_ inputs: Int, _ outputs: Int, bias: Bool, _ name: String) -> Linear {
+            Linear(inputs, outputs, bias: bias, initializer: initializer, key: randomKey.folding(name))
+        }
+        self.heads = heads
+        self.keyHeads = groups
+        self.dropout = dropout
+        query = linear(width, heads * headWidth, bias: bias, "query")
+        key = linear(width, groups * headWidth, bias: bias, "key")
+        value = linear(width, groups * headWidth, bias: bias, "value")
+        output = linear(heads * headWidth, width, bias: outputBias, "output")
+    }
+
+    /// What does not fit between these sizes, in a few words; nil when they do.
+    public static func problem(_ width: Int, heads: Int, keyHeads: Int, headWidth: Int) -> String? {
+        guard heads > 0, keyHeads > 0, heads % keyHeads == 0 else {
+            return "\(heads) heads cannot share \(keyHeads) key heads evenly"
+        }
+        guard headWidth > 0, headWidth % 2 == 0 else {
+            return "rotary positions need heads of even width; \(width) channels in \(heads) heads make \(headWidth)"
+        }
+        return nil
+    }
+
+    public mutating func visit(_ visitor: inout ModuleVisitor) {
+        visitor.module("query", &query)
+        visitor.module("key", &key)
+        visitor.module("value", &value)
+        visitor.module("output", &output)
+        visitor.randomStream("dropout", &stream)
+    }
+
+    /// d.
+    public var headWidth: Int { query.weight.shape[0] / heads }
+
+    /// x [B, T, C] → [B, T, C].
+    ///
+    /// - Parameters:
+    ///   - x: [B, T, C].
+    ///   - angles: of the positions of x: [T], or [B, 1, T].
+    ///   - mask: bool, broadcast to [B, H, T, T]; true where a query may look.
+    ///   - isCausal: whether each may look at itself and what stands before it alone.
+    public func callAsFunction(
+        _ x: Tensor, angles: RotaryAngles, mask: Tensor? = nil, isCausal: Bool = true
+    ) -> Tensor {
+        guard x.rank == 3 else { trap("SelfAttention", "[B, T, C] is needed", x) }
+        let attended = attention(
+            query: query(x).splitIntoHeads(heads).rotaryEmbedded(angles),
+            keys: key(x).splitIntoHeads(keyHeads).rotaryEmbedded(angles),
+            values: value(x).splitIntoHeads(keyHeads), mask: mask, isCausal: isCausal,
+            dropout: stream.key.flatMap { dropout > 0 ? (dropout, $0) : nil })
+        return output(attended.joiningHeads())
+    }
+}
+
+extension SelfAttention {
+    /// The catalogue entry.
+    public static let entry = ModuleEntry(
+        "self-attention", "causal attention of a sequence to itself with rotary positions and shared key heads",
+        forms: [
+            PublishedForm(
+                WeightLayout<SelfAttention>.native,
+                keys: [
+                    .init("width", "C"), .init("heads", "H"), .init("keyHeads", "G, or null for H", default: .null),
+                    .init("headWidth", "d, or null for C / H", default: .null),
+                    .init("bias", "whether queries, keys and values have biases", default: .bool(false)),
+                    .init("outputBias", "whether the output has a bias", default: .bool(false)),
+                ],
+                inputs: [.init("x", "[B, T, C]")], outputs: [.init("y", "[B, T, C]")],
+                sampleConfiguration: [
+                    "width": .int(6), "heads": .int(4), "keyHeads": .int(2), "headWidth": .int(2), "bias": .bool(true),
+                ],
+                sampleInputs: { ["x": $0.uniform([2, 3, 6])] },
+                make: { configuration in
+                    let (width, heads) = (try configuration.int("width"), try configuration.int("heads"))
+                    let keyHeads = try configuration.optionalInt("keyHeads") ?? heads
+                    let headWidth = try configuration.optionalInt("headWidth") ?? width / heads
+                    if let problem = problem(width, heads: heads, keyHeads: keyHeads, headWidth: headWidth) {
+                        throw ModuleInputError("self-attention: \(problem)")
+                    }
+                    return SelfAttention(
+                        width, heads: heads, keyHeads: keyHeads, headWidth: headWidth,
+                        bias: try configuration.bool("bias"), outputBias: try configuration.bool("outputBias"),
+                        key: RandomKey(seed: 0))
+                },
+                run: { attention, inputs in
+                    let x = try inputs.tensor("x", "[B, T, C]", rank: 3, lastAxis: attention.query.weight.shape[1])
+                    let angles = RotaryAngles(positions: .arange(x.shape[1]), width: attention.headWidth)
+                    return ["y": attention(x, angles: angles)]
+                })
+        ])
+}

@@ -1,0 +1,86 @@
+import Foundation
+import Fovea
+import FoveaTestSupport
+import Testing
+
+/// A folder of `Tests/Fixtures`: a published module's weights, inputs, outputs and gradients.
+struct ParityCase: Sendable, CustomTestStringConvertible {
+    let folder: String
+
+    var testDescription: String { (folder as NSString).lastPathComponent }
+
+    /// Every case that there is.
+    static let all: [ParityCase] = {
+        let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .appendingPathComponent("Fixtures").path
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: fixtures)) ?? []
+        return names.sorted().map { ParityCase(folder: fixtures + "/" + $0) }
+            .filter { FileManager.default.fileExists(atPath: $0.folder + "/case.json") }
+    }()
+
+    struct Description: Decodable {
+        let module: String
+        let layout: String
+        let config: [String: ConfigurationValue]
+        let outputs: [String]
+    }
+
+    func description() throws -> Description {
+        try JSONDecoder().decode(
+            Description.self, from: Data(contentsOf: URL(fileURLWithPath: folder + "/case.json")))
+    }
+
+    func tensors(_ file: String) throws -> NamedTensors {
+        try SafetensorsFile(reading: folder + "/" + file + ".safetensors").tensors()
+    }
+}
+
+@Suite("parity with published code") struct ParityTests {
+    @Test("every form that has published code has its case")
+    func present() {
+        let names = ParityCase.all.map(\.testDescription)
+        for sample in CatalogueForm.all where sample.form.layout != "native" {
+            #expect(
+                names.contains { $0.hasPrefix("\(sample.entry.name).\(sample.form.layout).") },
+                "\(sample.testDescription)")
+        }
+    }
+
+    /// Outputs within 2e-5 in float32 and 4e-6 in float64, gradients within ten times that.
+    @Test(arguments: ParityCase.all, [(DType.float32, 2e-5), (.float64, 4e-6)])
+    func parity(_ parity: ParityCase, _ type: (dtype: DType, tolerance: Double)) throws {
+        let description = try parity.description()
+        let entry = try #require(ModuleCatalogue.entry(description.module))
+        let form = try #require(entry.forms.first { $0.layout == description.layout })
+        var instance = try form.instance(description.config, dtype: type.dtype, owner: parity.folder)
+        let report = try instance.load(try parity.tensors("weights"), source: parity.folder)
+        #expect(report.isComplete)
+        let all = try parity.tensors("inputs").mapValues {
+            $0.dtype.isDifferentiable ? $0.cast(to: type.dtype) : $0
+        }
+        let inputs = all.filter { !$0.key.hasPrefix("cotangent.") }
+        try form.checkInputs(inputs, owner: parity.folder)
+
+        let outputs = try instance.outputs(inputs)
+        let wanted = try parity.tensors("outputs")
+        #expect(Set(outputs.keys) == Set(wanted.keys) && Set(wanted.keys) == Set(description.outputs))
+        for (name, want) in wanted {
+            let difference = relativeDifference(outputs[name], want)
+            #expect(outputs[name]?.dtype == type.dtype)
+            #expect(difference <= type.tolerance, "\(name): \(difference)")
+        }
+
+        var cotangents: NamedTensors = [:]
+        for name in description.outputs {
+            let cotangent = try #require(all["cotangent.\(name)"])
+            cotangents[name] = cotangent
+        }
+        let gradients = try instance.gradients(inputs, cotangents: cotangents)
+        let wantedGradients = try parity.tensors("gradients")
+        #expect(Set(gradients.keys) == Set(wantedGradients.keys))
+        for (name, want) in wantedGradients {
+            let difference = relativeDifference(gradients[name], want)
+            #expect(difference <= 10 * type.tolerance, "gradient of \(name): \(difference)")
+        }
+    }
+}
