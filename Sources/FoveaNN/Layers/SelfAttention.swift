@@ -117,9 +117,9 @@ extension SelfAttention {
                 ],
                 inputs: [.init("x", "[B, T, C]")], outputs: [.init("y", "[B, T, C]")],
                 sampleConfiguration: [
-                    "width": .int(6), "heads": .int(4), "keyHeads": .int(2), "headWidth": .int(2), "bias": .bool(true),
+                    "width": .int(8), "heads": .int(4), "keyHeads": .int(2), "headWidth": .int(4), "bias": .bool(true),
                 ],
-                sampleInputs: { ["x": $0.uniform([2, 3, 6])] },
+                sampleInputs: { ["x": $0.uniform([2, 3, 8])] },
                 make: { configuration in
                     let (width, heads) = (try configuration.int("width"), try configuration.int("heads"))
                     let keyHeads = try configuration.optionalInt("keyHeads") ?? heads
