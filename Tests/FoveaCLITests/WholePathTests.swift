@@ -334,6 +334,23 @@ struct WholePathTests {
         #expect(Set(results.compactMap { $0["kind"] as? String }) == ["op", "module"])
     }
 
+    @Test("gradcheck --export writes what each sample computes, drawn and with special values, and its gradients")
+    func gradcheckExport() throws {
+        let bench = try Workbench()
+        _ = try bench.prints(["gradcheck", "--only", "softmax", "--export", bench.file("ops.safetensors")])
+        let file = try SafetensorsFile(reading: bench.file("ops.safetensors"))
+        func numbers(_ name: String) throws -> [Double] { try file.tensor("softmax/" + name).scalars() }
+        let (x, y) = (try file.tensor("softmax/last/drawn/input.0"), try file.tensor("softmax/last/drawn/output"))
+        #expect(y.scalars(as: Double.self) == x.softmax(axis: -1).scalars(as: Double.self))
+        let cotangent = try file.tensor("softmax/last/drawn/cotangent")
+        let slopes = gradient(of: { ($0.softmax(axis: -1) * cotangent).sum() }, at: x)
+        #expect(try numbers("last/drawn/gradient.0") == slopes.scalars(as: Double.self))
+        #expect(try numbers("last/nan/input.0")[0].isNaN && numbers("last/nan/output").prefix(5).allSatisfy(\.isNaN))
+        #expect(try numbers("last/all negative infinite/output").allSatisfy { $0 == 0 })
+        // No special values where there is no element to have them.
+        #expect(file.entries["softmax/empty/drawn/output"] != nil && file.entries["softmax/empty/nan/output"] == nil)
+    }
+
     @Test(
         "every command explains itself",
         arguments: ["train", "evaluate", "export", "apply", "modules", "inspect", "gradcheck", "data"])

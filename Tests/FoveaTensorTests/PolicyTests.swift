@@ -51,10 +51,12 @@ private let generalPolicies: [PolicyCase] = [
     PolicyCase("quotients", [row(1, -1, 0), row(0, 0, 0)], gives: row(inf, -inf, nan)) { $0[0] / $0[1] },
     PolicyCase("∞ − ∞", [row(inf), row(inf)], gives: row(nan)) { $0[0] - $0[1] },
     PolicyCase(
-        "maximum", [row(nan, 1, nan, inf, -inf), row(1, nan, nan, 2, -3)], gives: row(nan, nan, nan, inf, -3)
+        "maximum", [row(nan, 1, nan, inf, -inf), row(1, nan, nan, 2, -3)], gives: row(nan, nan, nan, inf, -3),
+        gradients: [row(1, 2, 3, 4, 0), row(1, 2, 3, 0, 5)]
     ) { maximum($0[0], $0[1]) },
     PolicyCase(
-        "minimum", [row(nan, 1, nan, inf, -inf), row(1, nan, nan, 2, -3)], gives: row(nan, nan, nan, 2, -inf)
+        "minimum", [row(nan, 1, nan, inf, -inf), row(1, nan, nan, 2, -3)], gives: row(nan, nan, nan, 2, -inf),
+        gradients: [row(1, 2, 3, 0, 5), row(1, 2, 3, 4, 0)]
     ) { minimum($0[0], $0[1]) },
     PolicyCase(
         "a tie of maximum", [row(2, 2, 1), row(2, 1, 2)], gives: row(2, 2, 2),

@@ -17,6 +17,12 @@ struct GradcheckCommand: ParsableCommand {
     @Flag(help: "Print JSON.")
     var json = false
 
+    @Option(
+        help: ArgumentHelp(
+            "Also write what every sample of the ops computes, with its gradients, to this safetensors file.",
+            discussion: "Tests/Reference/ops_against_torch.py compares it with PyTorch."))
+    var export: String?
+
     @OptionGroup var threads: ThreadOptions
 
     private struct Output: Encodable {
@@ -43,6 +49,11 @@ struct GradcheckCommand: ParsableCommand {
         }
         for op in Op.catalogue where isWanted(op.name) {
             if let check = op.checkGradients(seed: seed) { add(op.name, "op", check) }
+        }
+        if let export {
+            var samples = SampleExport()
+            for op in Op.catalogue where isWanted(op.name) { samples.add(op, seed: seed) }
+            try samples.write(to: export)
         }
         for entry in ModuleCatalogue.entries where isWanted(entry.name) {
             var total = GradientCheck(name: entry.name)

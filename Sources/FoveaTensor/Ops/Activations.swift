@@ -34,7 +34,7 @@ extension Op {
 
 extension Tensor {
     /// x above 0 and slope · x elsewhere. The gradient at 0 is the slope; NaN stays NaN, in the gradient too, as with
-    /// `relu`. (Maas et al., "Rectifier nonlinearities improve neural network acoustic models", 2013.)
+    /// `relu` and other than in PyTorch. (Maas et al., "Rectifier nonlinearities improve neural network acoustic models", 2013.)
     public func leakyRelu(slope: Double = 0.01) -> Tensor {
         mapped(CK_LEAKY_RELU, "leakyRelu", slope).derived(by: .leakyRelu, from: self) { g in
             self.slope(CK_LEAKY_RELU, slope, times: g)
@@ -50,7 +50,8 @@ extension Op {
 
 extension Tensor {
     /// ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))) for each element: GELU's tanh form, within 5·10⁻⁴ of `gelu`. Published
-    /// weights were trained with one or the other. NaN at −∞, as in PyTorch.
+    /// weights were trained with one or the other. NaN at −∞, as in PyTorch; the gradient at −∞ and ∞ is its limit, 0 and
+    /// 1, where PyTorch gives NaN.
     /// (Hendrycks and Gimpel, "Gaussian error linear units", 2016.)
     public func geluTanh() -> Tensor {
         mapped(CK_GELU_TANH, "geluTanh", grain: Kernels.heavyGrain).derived(by: .geluTanh, from: self) { g in
@@ -110,7 +111,8 @@ extension Op {
 }
 
 extension Tensor {
-    /// x above 0 and α (eˣ − 1) elsewhere. The gradient at 0 is α.
+    /// x above 0 and α (eˣ − 1) elsewhere. The gradient at 0 is α. NaN stays NaN, in the gradient too, where PyTorch at
+    /// times passes it on.
     /// (Clevert et al., "Fast and accurate deep network learning by exponential linear units", 2016.)
     public func elu(alpha: Double = 1) -> Tensor {
         mapped(CK_ELU, "elu", alpha, grain: Kernels.heavyGrain).derived(by: .elu, from: self) { g in

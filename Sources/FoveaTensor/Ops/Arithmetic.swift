@@ -147,23 +147,25 @@ extension Op {
     }
 }
 
-/// The larger of a and b element by element, shapes broadcast. NaN wins; a tie splits the gradient in halves.
+/// The larger of a and b element by element, shapes broadcast. NaN wins, and the gradient then goes to both; a
+/// tie splits it in halves.
 public func maximum(_ a: Tensor, _ b: Tensor) -> Tensor {
     let y = Tensor.combined(a, b, CK_MAXIMUM, "maximum")
     return y.derived(
-        by: .maximum, from: a, { g in (g * share(of: b, over: a)).reduced(to: a.shape) }, and: b,
-        { g in (g * share(of: a, over: b)).reduced(to: b.shape) })
-}
-
-/// The smaller of a and b element by element, shapes broadcast. NaN wins; a tie splits the gradient in halves.
-public func minimum(_ a: Tensor, _ b: Tensor) -> Tensor {
-    let y = Tensor.combined(a, b, CK_MINIMUM, "minimum")
-    return y.derived(
-        by: .minimum, from: a, { g in (g * share(of: a, over: b)).reduced(to: a.shape) }, and: b,
+        by: .maximum, from: a, { g in (g * share(of: a, over: b)).reduced(to: a.shape) }, and: b,
         { g in (g * share(of: b, over: a)).reduced(to: b.shape) })
 }
 
-/// 1 where low < high, ½ where they are equal, else 0.
-private func share(of low: Tensor, over high: Tensor) -> Tensor {
-    Tensor.combined(low, high, CK_LESS, "maximum") + Tensor.combined(low, high, CK_EQUAL, "maximum") * 0.5
+/// The smaller of a and b element by element, shapes broadcast. NaN wins, and the gradient then goes to both; a
+/// tie splits it in halves.
+public func minimum(_ a: Tensor, _ b: Tensor) -> Tensor {
+    let y = Tensor.combined(a, b, CK_MINIMUM, "minimum")
+    return y.derived(
+        by: .minimum, from: a, { g in (g * share(of: b, over: a)).reduced(to: a.shape) }, and: b,
+        { g in (g * share(of: a, over: b)).reduced(to: b.shape) })
+}
+
+/// 0 where high < low, ½ where they are equal, else 1: also where one is NaN, and so the result.
+private func share(of high: Tensor, over low: Tensor) -> Tensor {
+    1 - Tensor.combined(high, low, CK_LESS, "maximum") - Tensor.combined(high, low, CK_EQUAL, "maximum") * 0.5
 }

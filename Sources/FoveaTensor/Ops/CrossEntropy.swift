@@ -27,7 +27,7 @@ extension Op {
 /// The mean cross-entropy between softmax(logits) and class labels, one number.
 ///
 /// With nothing but ignored labels the loss is 0 and so is its gradient, where PyTorch gives NaN: a batch without
-/// answers teaches nothing, rather than breaking the run.
+/// answers teaches nothing, rather than breaking the run. An ignored row has gradient 0 whatever its logits are.
 ///
 /// - Parameters:
 ///   - logits: [..., C].

@@ -65,7 +65,7 @@ extension Op {
 }
 
 extension Tensor {
-    /// The absolute value of each element. The gradient at 0 is 0.
+    /// The absolute value of each element. The gradient at 0 is 0, and at NaN it is NaN, where PyTorch gives 0.
     public func abs() -> Tensor {
         mapped(CK_ABS, "abs").derived(by: .abs, from: self) { g in Tensor.combined(self, g, CK_ABS_GRADIENT, "abs") }
     }
@@ -121,7 +121,7 @@ extension Op {
 }
 
 extension Tensor {
-    /// max(x, 0) for each element. NaN stays NaN; the gradient at 0 is 0.
+    /// max(x, 0) for each element. The gradient at 0 is 0. NaN stays NaN, in the gradient too, where PyTorch passes it on.
     public func relu() -> Tensor {
         mapped(CK_RELU, "relu").derived(by: .relu, from: self) { g in Tensor.combined(self, g, CK_RELU_GRADIENT, "relu")
         }
@@ -135,7 +135,8 @@ extension Op {
 }
 
 extension Tensor {
-    /// x · Φ(x) for each element, Φ the normal distribution function: the exact GELU, not its tanh form.
+    /// x · Φ(x) for each element, Φ the normal distribution function: the exact GELU, not its tanh form. NaN at −∞, as in
+    /// PyTorch; the gradient at −∞ and ∞ is its limit, 0 and 1, where PyTorch gives NaN.
     /// (Hendrycks and Gimpel, "Gaussian error linear units", 2016.)
     public func gelu() -> Tensor {
         mapped(CK_GELU, "gelu", grain: Kernels.heavyGrain).derived(by: .gelu, from: self) { g in

@@ -114,7 +114,7 @@ public func batchNorm(
 }
 
 /// (x − mean) / √(variance + ε) · weight + bias with statistics that are given, as in inference: x [B, C, ...], all others
-/// [C]. Gradients flow to the statistics too.
+/// [C]. Gradients flow to the statistics too, where PyTorch gives none.
 public func batchNormInference(
     _ x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor? = nil, bias: Tensor? = nil, epsilon: Double = 1e-5
 ) -> Tensor {

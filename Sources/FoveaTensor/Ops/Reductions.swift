@@ -169,8 +169,8 @@ extension Op {
 }
 
 extension Tensor {
-    /// The largest element over `axes`; NaN where there is one, −∞ over nothing. Equal largest elements share the
-    /// gradient evenly.
+    /// The largest element over `axes`; NaN where there is one, −∞ over nothing, where PyTorch refuses. Equal largest
+    /// elements share the gradient evenly, as in PyTorch's `amax`.
     public func max(axes: [Int]? = nil, keepingAxes: Bool = false) -> Tensor {
         requireDifferentiableType("max")
         let axes = normalizedAxes(axes, "max")

@@ -118,7 +118,7 @@ extension Op {
 
 extension Tensor {
     /// log Σ eˣ over `axes`, without overflow; NaN where there is one. −∞ over nothing and over −∞ alone, whose gradient
-    /// is 0; with ∞ it is ∞, and the gradient NaN.
+    /// is 0, where PyTorch gives NaN; with ∞ it is ∞, and the gradient NaN, where PyTorch gives 0 for finite elements.
     public func logSumExp(axes: [Int]? = nil, keepingAxes: Bool = false) -> Tensor {
         requireDifferentiableType("logSumExp")
         let axes = normalizedAxes(axes, "logSumExp")

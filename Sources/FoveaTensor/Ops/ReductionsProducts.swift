@@ -15,7 +15,7 @@ extension Op {
 
 extension Tensor {
     /// The product over `axes`; 1 over nothing. NaN and infinities as in IEEE 754. The gradient of an element is the
-    /// product of the others, right with any number of zeros.
+    /// product of the others, right with any number of zeros, and with one NaN or ∞, where PyTorch gives NaN.
     public func product(axes: [Int]? = nil, keepingAxes: Bool = false) -> Tensor {
         requireDifferentiableType("product")
         let axes = normalizedAxes(axes, "product")

@@ -40,7 +40,8 @@ extension Op {
 /// one letter have the same length or 1. Without an arrow, the result has the axes of `...` and then the letters that occur
 /// once, capitals first, as in PyTorch. Operands are multiplied from left to right, each two as a batch of matrix products.
 ///
-/// NaN and infinities spread as in products and sums; sums over nothing are 0. Traps, naming the subscripts, when they and
+/// NaN and infinities spread as in products and sums, though PyTorch may sum an operand before it multiplies; sums over
+/// nothing are 0. Traps, naming the subscripts, when they and
 /// the shapes do not fit.
 public func einsum(_ subscripts: String, _ operands: Tensor...) -> Tensor { contracted(subscripts, operands) }
 

@@ -119,7 +119,7 @@ extension Op {
 
 extension Tensor {
     /// The determinant [...] of each matrix [..., n, n]; 1 for n = 0. NaN and infinities spread. The gradient, the
-    /// matrix of the cofactors, is right for singular matrices too. Traps when the matrices are not square.
+    /// matrix of the cofactors, is right for singular matrices too, where PyTorch's is not. Traps when the matrices are not square.
     public func determinant() -> Tensor {
         let (batch, n, _) = matrixShape("determinant", square: true)
         let lu = LUFactors(self, "determinant")
