@@ -182,39 +182,45 @@ extension PerceiverResampler {
             PublishedForm(
                 WeightLayout<PerceiverResampler>.openFlamingo,
                 keys: [
-                    .init("dim", "width D"), .init("depth", "layers", default: .int(6)),
-                    .init("dim_head", "width of a head", default: .int(64)),
-                    .init("heads", "heads", default: .int(8)),
-                    .init("num_latents", "latents R", default: .int(64)),
-                    .init("max_num_media", "media embeddings, or null", default: .null),
-                    .init("max_num_frames", "frame embeddings, or null", default: .null),
-                    .init("ff_mult", "feed-forward width in multiples of D", default: .int(4)),
+                    .size("dim", "width D", from: .axis(1, of: "latents")),
+                    .size("depth", "layers", default: 6, atLeast: 0, from: .count(of: "layers.*.0.to_q.weight")),
+                    .size(
+                        "dim_head", "width of a head", default: 64,
+                        from: .axis(0, of: "layers.0.0.to_q.weight", over: "heads")),
+                    .size("heads", "heads", default: 8),
+                    .size("num_latents", "latents R", default: 64, from: .axis(0, of: "latents")),
+                    .size(
+                        "max_num_media", "media embeddings, or null", default: .null,
+                        from: .axis(0, of: "media_time_embs")),
+                    .size(
+                        "max_num_frames", "frame embeddings, or null", default: .null,
+                        from: .axis(0, of: "frame_embs")),
+                    .size(
+                        "ff_mult", "feed-forward width in multiples of D", default: 4,
+                        from: .axis(0, of: "layers.0.1.1.weight", over: "dim")),
                 ],
-                inputs: [.init("x", "[B, N, F, V, D]")], outputs: [.init("latents", "[B, N, R, D]")],
-                sampleConfiguration: [
-                    "dim": .int(8), "depth": .int(2), "dim_head": .int(4), "heads": .int(2), "num_latents": .int(3),
-                    "max_num_media": .int(2), "max_num_frames": .int(2), "ff_mult": .int(2),
+                inputs: [.init("x", "[B, N, F, V, dim]")], outputs: [.init("latents", "[B, N, num_latents, dim]")],
+                sample: [
+                    "dim": 8, "depth": 2, "dim_head": 4, "heads": 2, "num_latents": 3, "max_num_media": 2,
+                    "max_num_frames": 2, "ff_mult": 2,
                 ],
                 sampleInputs: { ["x": $0.uniform([2, 2, 1, 3, 8])] },
                 make: { configuration in
                     PerceiverResampler(
                         Options(
-                            width: try configuration.int("dim"), depth: try configuration.int("depth", atLeast: 0),
-                            heads: try configuration.int("heads"), headWidth: try configuration.int("dim_head"),
-                            latents: try configuration.int("num_latents"),
-                            feedForwardMultiple: try configuration.int("ff_mult"),
-                            maxFrames: try configuration.optionalInt("max_num_frames"),
-                            maxMedia: try configuration.optionalInt("max_num_media")), key: RandomKey(seed: 0))
+                            width: configuration.int("dim"), depth: configuration.int("depth"),
+                            heads: configuration.int("heads"), headWidth: configuration.int("dim_head"),
+                            latents: configuration.int("num_latents"),
+                            feedForwardMultiple: configuration.int("ff_mult"),
+                            maxFrames: configuration.optionalInt("max_num_frames"),
+                            maxMedia: configuration.optionalInt("max_num_media")), key: RandomKey(seed: 0))
                 },
                 run: { model, inputs in
-                    let x = try inputs.tensor("x", "[B, N, F, V, D]", rank: 5)
-                    let (width, frames, media) = (
-                        model.latents.shape[1], model.frameEmbeddings?.shape[0], model.mediaEmbeddings?.shape[0]
-                    )
-                    guard x.shape[4] == width, x.shape[2] <= frames ?? .max, x.shape[1] <= media ?? .max
-                    else {
+                    let x = inputs["x"]
+                    let (frames, media) = (model.frameEmbeddings?.shape[0], model.mediaEmbeddings?.shape[0])
+                    guard x.shape[2] <= frames ?? .max, x.shape[1] <= media ?? .max else {
                         throw ModuleInputError(
-                            "input x is \(x.shape); expected is [B, N, F, V, \(width)]"
+                            "input x is \(x.shape); expected is [B, N, F, V, dim]"
                                 + (media.map { " with N ≤ \($0)" } ?? "") + (frames.map { " and F ≤ \($0)" } ?? ""))
                     }
                     return ["latents": model(x)]

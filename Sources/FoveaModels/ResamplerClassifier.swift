@@ -108,46 +108,36 @@ extension ResamplerClassifier {
             PublishedForm(
                 WeightLayout<ResamplerClassifier>.native,
                 keys: [
-                    .init("imageSize", "pixels along a side"), .init("channels", "channels", default: .int(1)),
-                    .init("classes", "classes"), .init("patchSize", "pixels along a patch's side"),
-                    .init("width", "D"), .init("encoderDepth", "encoder layers"), .init("heads", "heads everywhere"),
-                    .init("latents", "R"), .init("resamplerDepth", "resampler layers"),
+                    .size("imageSize", "pixels along a side"), .size("channels", "channels", default: 1),
+                    .size("classes", "classes"), .size("patchSize", "pixels along a patch's side"),
+                    .size("width", "D"), .size("encoderDepth", "encoder layers", atLeast: 0),
+                    .size("heads", "heads everywhere"), .size("latents", "R"),
+                    .size("resamplerDepth", "resampler layers", atLeast: 0),
                 ],
-                inputs: [.init("images", "[B, channels, height, width]")], outputs: [.init("logits", "[B, classes]")],
-                sampleConfiguration: [
-                    "imageSize": .int(4), "classes": .int(3), "patchSize": .int(2), "width": .int(4),
-                    "encoderDepth": .int(1), "heads": .int(2), "latents": .int(2), "resamplerDepth": .int(1),
+                inputs: [.init("images", "[B, channels, imageSize, imageSize]")],
+                outputs: [.init("logits", "[B, classes]")],
+                sample: [
+                    "imageSize": 4, "classes": 3, "patchSize": 2, "width": 4, "encoderDepth": 1, "heads": 2,
+                    "latents": 2, "resamplerDepth": 1,
                 ],
                 sampleInputs: { ["images": $0.uniform([2, 1, 4, 4])] },
                 make: { configuration in
-                    let (size, patch) = (try configuration.int("imageSize"), try configuration.int("patchSize"))
-                    let (width, heads) = (try configuration.int("width"), try configuration.int("heads"))
+                    let (size, patch) = (configuration.int("imageSize"), configuration.int("patchSize"))
+                    let (width, heads) = (configuration.int("width"), configuration.int("heads"))
                     guard size % patch == 0, width % heads == 0 else {
-                        throw ModuleInputError(
-                            "resampler-classifier: \(size) pixels must divide by patches of \(patch), and width \(width) by \(heads) heads"
-                        )
+                        throw configuration.error(
+                            "\(size) pixels must divide by patches of \(patch), and width \(width) by \(heads) heads")
                     }
                     return ResamplerClassifier(
                         Options(
-                            imageSize: (size, size), channels: try configuration.int("channels"),
-                            classes: try configuration.int("classes"), patchSize: patch, width: width,
-                            encoderDepth: try configuration.int("encoderDepth", atLeast: 0), encoderHeads: heads,
+                            imageSize: (size, size), channels: configuration.int("channels"),
+                            classes: configuration.int("classes"), patchSize: patch, width: width,
+                            encoderDepth: configuration.int("encoderDepth"), encoderHeads: heads,
                             resampler: .init(
-                                width: width, depth: try configuration.int("resamplerDepth", atLeast: 0), heads: heads,
-                                headWidth: width / heads, latents: try configuration.int("latents"))),
+                                width: width, depth: configuration.int("resamplerDepth"), heads: heads,
+                                headWidth: width / heads, latents: configuration.int("latents"))),
                         key: RandomKey(seed: 0))
                 },
-                run: { model, inputs in
-                    let x = try inputs.tensor("images", "[B, channels, height, width]", rank: 4)
-                    let (s, p) = (x.shape, model.patches.patchSize)
-                    guard s[2] % p == 0, s[3] % p == 0, s[2] / p * (s[3] / p) == model.patches.positions.shape[0],
-                        s[1] * p * p == model.patches.projection.weight.shape[1]
-                    else {
-                        throw ModuleInputError(
-                            "input images is \(s); expected are pictures of \(model.patches.positions.shape[0]) patches of \(p) × \(p) pixels"
-                        )
-                    }
-                    return ["logits": model(x)]
-                })
+                run: { ["logits": $0($1["images"])] })
         ])
 }

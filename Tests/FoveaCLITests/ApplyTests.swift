@@ -97,7 +97,9 @@ struct ApplyTests {
         .init("no configuration", ["--config": "none.json"], mentions: ["none.json"]),
         .init("a configuration that is no JSON", config: "{", mentions: ["c.json", "JSON object"]),
         .init("a configuration that is a list", config: "[1]", mentions: ["c.json", "JSON object"]),
-        .init("a key missing", config: #"{"depth": 2}"#, mentions: ["c.json", "lacks \"dim\""]),
+        .init(
+            "a default that the weights rule out", config: #"{"dim": 4}"#,
+            mentions: ["c.json", "\"dim_head\"", "is [6, 4]", "does not divide by \"heads\", which is 8"]),
         .init(
             "a key unknown", config: #"{"dim": 4, "depht": 2}"#,
             mentions: ["c.json", "unknown configuration key \"depht\"", "known are dim, depth"]),
@@ -108,8 +110,8 @@ struct ApplyTests {
             "a width without end", config: #"{"dim": 1000000000000}"#,
             mentions: ["c.json", "\"dim\" must be from 1 to 1048576"]),
         .init(
-            "a width beyond the memory", config: #"{"dim": 1000000}"#,
-            mentions: ["c.json", "would take", "this machine"]),
+            "a width that the weights contradict", config: #"{"dim": 1000000, "heads": 2}"#,
+            mentions: ["c.json", "\"dim\" is 1000000, but latents is [3, 4] in the weights"]),
         .init("no weights", ["--weights": "none"], mentions: ["none", "No such file"]),
         .init("weights that are no safetensors", ["--weights": "c.json"], config: #"{"dim": 4}"#, mentions: ["c.json"]),
         .init(
@@ -128,11 +130,11 @@ struct ApplyTests {
             mentions: ["i.safetensors", "unknown input \"mask\"", "\"x\""]),
         .init(
             "an input of another rank", inputs: { $0["x"] = Tensor([Float(0)]) },
-            mentions: ["input x is [1]", "[B, N, F, V, D]"]),
+            mentions: ["i.safetensors", "input x is [1]", "[B, N, F, V, dim] with dim = 4"]),
         .init(
             "an input of another width",
             inputs: { $0["x"] = Tensor([Float](repeating: 0, count: 3), shape: [1, 1, 1, 1, 3]) },
-            mentions: ["input x is [1, 1, 1, 1, 3]", "[B, N, F, V, 4]"]),
+            mentions: ["input x is [1, 1, 1, 1, 3]", "[B, N, F, V, dim] with dim = 4"]),
         .init(
             "more frames than embeddings",
             inputs: { $0["x"] = Tensor([Float](repeating: 0, count: 12), shape: [1, 1, 3, 1, 4]) },

@@ -206,7 +206,7 @@ import Testing
     @Test("too many frames or media are errors through the catalogue")
     func catalogueLimits() throws {
         let form = PerceiverResampler.entry.forms[0]
-        let instance = try form.instance(form.sampleConfiguration, owner: "a test")
+        let instance = try form.instance(form.sample, owner: "a test")
         for shape in [[1, 3, 1, 2, 8], [1, 1, 3, 2, 8], [1, 1, 1, 2, 7], [1, 1, 2, 8]] {
             let error = try #require(throws: ModuleInputError.self, "\(shape)") {
                 _ = try instance.outputs(["x": .ones(shape)])

@@ -79,7 +79,7 @@ private func activeStreams(_ value: Any) -> (on: Int, all: Int) {
                 default: []
                 }
             for value in values {
-                let configuration = sample.form.sampleConfiguration.merging([key.name: value]) { $1 }
+                let configuration = sample.form.sample.merging([key.name: value]) { $1 }
                 let module = try sample.form.instance(configuration, owner: sample.entry.name).module
                 #expect(forgotten(by: module) == [], "\(key.name): \(value)")
             }

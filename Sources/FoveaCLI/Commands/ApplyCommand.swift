@@ -9,7 +9,8 @@ struct ApplyCommand: ParsableCommand {
         discussion: """
             Configuration keys, weight names and input names are those of the published class; `fovea modules` lists \
             them. With --gradients, also writes the gradient of Σ⟨output, cotangent⟩ for every floating-point input and \
-            weight, under their own names; the inputs then hold a tensor cotangent.<output>.
+            weight, under their own names; the inputs then hold a tensor cotangent.<output>. Sizes that the configuration \
+            leaves out are those of the weights.
             """)
 
     @Argument(help: "The module, such as perceiver-resampler.")
@@ -48,12 +49,13 @@ struct ApplyCommand: ParsableCommand {
                 "there is no module \(module); known are \(ModuleCatalogue.entries.map(\.name).joined(separator: ", "))"
             )
         }
-        guard let form = entry.forms.first(where: { $0.layout == layout }) else {
+        guard let form = entry.form(layout) else {
             throw CommandError(
                 "\(module) has no layout \(layout); known are \(entry.forms.map(\.layout).joined(separator: ", "))")
         }
-        var instance = try form.instance(try configuration(), dtype: dtype, owner: config)
-        _ = try instance.load(try SafetensorsFile(reading: weights).tensors(), source: weights)
+        let instance = try form.instance(
+            try configuration(), weights: try SafetensorsFile(reading: weights).tensors(), dtype: dtype, owner: config,
+            source: weights)
         var given: NamedTensors = [:]
         var cotangents: NamedTensors = [:]
         for (name, tensor) in try SafetensorsFile(reading: inputs).tensors() {
@@ -64,10 +66,14 @@ struct ApplyCommand: ParsableCommand {
                 given[name] = value
             }
         }
-        try form.checkInputs(given, owner: inputs)
         // Both before either is written: inputs that do not serve for gradients leave nothing behind.
-        let outputs = try instance.outputs(given)
-        let found = gradients == nil ? nil : try instance.gradients(given, cotangents: cotangents)
+        let (outputs, found): (NamedTensors, NamedTensors?)
+        do {
+            outputs = try instance.outputs(given)
+            found = gradients == nil ? nil : try instance.gradients(given, cotangents: cotangents)
+        } catch let error as ModuleInputError {
+            throw ModuleInputError("\(inputs): \(error)")
+        }
         try writeSafetensors(outputs, to: output)
         if let gradients, let found { try writeSafetensors(found, to: gradients) }
     }

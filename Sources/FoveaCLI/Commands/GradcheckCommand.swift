@@ -58,7 +58,7 @@ struct GradcheckCommand: ParsableCommand {
         for entry in ModuleCatalogue.entries where isWanted(entry.name) {
             var total = GradientCheck(name: entry.name)
             for form in entry.forms {
-                let instance = try form.instance(form.sampleConfiguration, dtype: .float64, owner: entry.name)
+                let instance = try form.instance(form.sample, dtype: .float64, owner: entry.name)
                 var source = SampleSource(key: RandomKey(seed: seed).folding(entry.name))
                 total.merge(try instance.checkGradients(form.sampleInputs(&source), name: entry.name, seed: seed))
             }

@@ -23,7 +23,9 @@ struct ModulesCommand: ParsableCommand {
             }
             struct Role: Encodable {
                 let name: String
+                let kind: String
                 let shape: String
+                let optional: Bool
             }
             let layout: String
             let config: [Key]
@@ -69,9 +71,18 @@ struct ModulesCommand: ParsableCommand {
                             name: $0.name, summary: $0.summary, required: $0.defaultValue == nil,
                             default: $0.defaultValue)
                     },
-                    inputs: form.inputs.map { .init(name: $0.name, shape: $0.shape) },
-                    outputs: form.outputs.map { .init(name: $0.name, shape: $0.shape) })
+                    inputs: form.inputs.map(role),
+                    outputs: form.outputs.map(role))
             })
+    }
+
+    private func describe(_ role: TensorRole) -> String {
+        let kind = role.kind == .numbers ? "" : " \(role.kind.rawValue)"
+        return "\(role.name)\(kind) \(role.shape)" + (role.isOptional ? " (optional)" : "")
+    }
+
+    private func role(_ role: TensorRole) -> Listing.Layout.Role {
+        .init(name: role.name, kind: role.kind.rawValue, shape: role.shape, optional: role.isOptional)
     }
 
     private func text(_ entry: ModuleEntry) -> String {
@@ -80,23 +91,13 @@ struct ModulesCommand: ParsableCommand {
             text += "\nlayout \(form.layout)\n"
             var table = TextTable(["  key", "default", "meaning"])
             for key in form.keys {
-                table.add(["  " + key.name, key.defaultValue.map(plain) ?? "required", key.summary])
+                table.add(["  " + key.name, key.defaultValue?.description ?? "required", key.summary])
             }
             text += table.text + "\n"
-            text += "  inputs: " + form.inputs.map { "\($0.name) \($0.shape)" }.joined(separator: ", ") + "\n"
-            text += "  outputs: " + form.outputs.map { "\($0.name) \($0.shape)" }.joined(separator: ", ")
+            for (title, roles) in [("inputs", form.inputs), ("outputs", form.outputs)] {
+                text += "  \(title): " + roles.map(describe).joined(separator: ", ") + "\n"
+            }
         }
         return text
-    }
-
-    private func plain(_ value: ConfigurationValue) -> String {
-        switch value {
-        case .null: "null"
-        case .bool(let value): "\(value)"
-        case .int(let value): "\(value)"
-        case .double(let value): "\(value)"
-        case .string(let value): value
-        case .list(let values): "[" + values.map(plain).joined(separator: ", ") + "]"
-        }
     }
 }

@@ -1,57 +1,4 @@
-/// A value of a published configuration, as JSON has it.
-public enum ConfigurationValue: Sendable, Equatable, Codable {
-    case null
-    case bool(Bool)
-    case int(Int)
-    case double(Double)
-    case string(String)
-    case list([ConfigurationValue])
-
-    public init(from decoder: any Decoder) throws {
-        let container = try decoder.singleValueContainer()
-        if container.decodeNil() {
-            self = .null
-        } else if let value = try? container.decode(Bool.self) {
-            self = .bool(value)
-        } else if let value = try? container.decode(Int.self) {
-            self = .int(value)
-        } else if let value = try? container.decode(Double.self) {
-            self = .double(value)
-        } else if let value = try? container.decode(String.self) {
-            self = .string(value)
-        } else {
-            self = .list(try container.decode([ConfigurationValue].self))
-        }
-    }
-
-    public func encode(to encoder: any Encoder) throws {
-        var container = encoder.singleValueContainer()
-        switch self {
-        case .null: try container.encodeNil()
-        case .bool(let value): try container.encode(value)
-        case .int(let value): try container.encode(value)
-        case .double(let value): try container.encode(value)
-        case .string(let value): try container.encode(value)
-        case .list(let values): try container.encode(values)
-        }
-    }
-}
-
-/// A key that a published class takes.
-public struct ConfigurationKey: Sendable {
-    /// The published name.
-    public let name: String
-    /// What it sets, in a few words.
-    public let summary: String
-    /// What an absent key means; nil where the key is required.
-    public let defaultValue: ConfigurationValue?
-
-    public init(_ name: String, _ summary: String, default defaultValue: ConfigurationValue? = nil) {
-        self.name = name
-        self.summary = summary
-        self.defaultValue = defaultValue
-    }
-}
+import FoveaTensor
 
 /// A configuration, a tensor or an argument that a module of the catalogue cannot take.
 public struct ModuleInputError: Error, Sendable, CustomStringConvertible {
@@ -61,63 +8,111 @@ public struct ModuleInputError: Error, Sendable, CustomStringConvertible {
     public init(_ description: String) { self.description = description }
 }
 
-/// The values of a module's configuration, checked against its keys.
+/// The values of a module's configuration: what was given, checked against the keys and the weights; for the rest what
+/// the weights tell; then the defaults.
 public struct Configuration: Sendable {
-    private let values: [String: ConfigurationValue]
+    /// The value of each key.
+    public private(set) var values: [String: ConfigurationValue] = [:]
     private let owner: String
 
-    /// - Throws: for a key that the module does not know, and for a required one that is absent.
-    public init(
-        _ given: [String: ConfigurationValue], keys: [ConfigurationKey], owner: String
+    /// - Parameters:
+    ///   - given: the values by name.
+    ///   - keys: the keys that the module knows.
+    ///   - weights: the weights that the module will get, under published names; nil before there are any.
+    ///   - owner: where the configuration comes from, for errors.
+    /// - Throws: for an unknown key, a value that its key cannot have, a required key that is absent, and a value that
+    ///   the weights contradict.
+    init(
+        _ given: [String: ConfigurationValue], keys: [ConfigurationKey], weights: NamedTensors?, owner: String
     ) throws(ModuleInputError) {
         self.owner = owner
-        var values: [String: ConfigurationValue] = [:]
-        for key in keys {
-            guard let value = given[key.name] ?? key.defaultValue else {
-                throw ModuleInputError("\(owner): the configuration lacks \"\(key.name)\" (\(key.summary))")
-            }
-            values[key.name] = value
-        }
-        if let unknown = given.keys.filter({ values[$0] == nil }).min() {
+        if let unknown = given.keys.filter({ name in !keys.contains { $0.name == name } }).min() {
             throw ModuleInputError(
                 "\(owner): unknown configuration key \"\(unknown)\"; known are \(keys.map(\.name).joined(separator: ", "))"
             )
         }
-        self.values = values
+        for key in keys {
+            guard let value = given[key.name] else { continue }
+            if let complaint = key.complaint(about: value) {
+                throw ModuleInputError("\(owner): \"\(key.name)\" \(complaint)")
+            }
+        }
+        let shapes = weights.map { WeightShapes($0, for: keys) }
+        // Those that are divided by others come last.
+        let plainFirst = keys.filter { $0.source?.divisor == nil } + keys.filter { $0.source?.divisor != nil }
+        for key in plainFirst {
+            let told = try told(key, shapes)
+            if let value = given[key.name] {
+                if let told, told.value != value {
+                    throw ModuleInputError("\(owner): \"\(key.name)\" is \(value), but \(told.place) in the weights")
+                }
+                values[key.name] = value
+            } else if let value = told?.value ?? key.defaultValue {
+                values[key.name] = value
+            } else {
+                throw ModuleInputError("\(owner): the configuration lacks \"\(key.name)\" (\(key.summary))")
+            }
+        }
     }
 
-    /// A size: a whole number from `minimum` to 2²⁰. No published one comes near the end, and products of sizes do not
-    /// overflow.
-    public func int(_ key: String, atLeast minimum: Int = 1) throws(ModuleInputError) -> Int {
-        guard case .int(let value)? = values[key] else {
-            throw ModuleInputError("\(owner): \"\(key)\" must be a whole number")
+    /// What the weights say of a key.
+    private func told(
+        _ key: ConfigurationKey, _ shapes: WeightShapes?
+    ) throws(ModuleInputError) -> (value: ConfigurationValue, place: String)? {
+        guard let shapes, let source = key.source else { return nil }
+        var divisor: Int?
+        if let name = source.divisor, case .int(let value)? = values[name] { divisor = value }
+        do {
+            return try shapes.value(of: source, divisor: divisor)
+        } catch {
+            throw self.error("\"\(key.name)\" cannot be told: \(error)")
         }
-        guard (minimum...1 << 20).contains(value) else {
-            throw ModuleInputError("\(owner): \"\(key)\" must be from \(minimum) to \(1 << 20), not \(value)")
-        }
+    }
+
+    /// An error about this configuration, in one line.
+    public func error(_ problem: String) -> ModuleInputError { ModuleInputError("\(owner): \(problem)") }
+
+    private func value(_ key: String) -> ConfigurationValue {
+        guard let value = values[key] else { trap("Configuration", "the form declares no key \"\(key)\"") }
         return value
     }
 
-    /// A whole number, or nil for null.
-    public func optionalInt(_ key: String) throws(ModuleInputError) -> Int? {
-        if values[key] == .null { return nil }
-        return try int(key)
-    }
-
-    /// A number.
-    public func double(_ key: String) throws(ModuleInputError) -> Double {
-        switch values[key] {
-        case .int(let value)?: return Double(value)
-        case .double(let value)?: return value
-        default: throw ModuleInputError("\(owner): \"\(key)\" must be a number")
-        }
-    }
-
-    /// true or false.
-    public func bool(_ key: String) throws(ModuleInputError) -> Bool {
-        guard case .bool(let value)? = values[key] else {
-            throw ModuleInputError("\(owner): \"\(key)\" must be true or false")
-        }
+    /// The value of a size.
+    public func int(_ key: String) -> Int {
+        guard case .int(let value) = value(key) else { trap("Configuration", "\"\(key)\" is declared as no size") }
         return value
+    }
+
+    /// The value of a size that may be null.
+    public func optionalInt(_ key: String) -> Int? { value(key) == .null ? nil : int(key) }
+
+    /// The value of a number.
+    public func double(_ key: String) -> Double {
+        switch value(key) {
+        case .int(let value): return Double(value)
+        case .double(let value): return value
+        default: trap("Configuration", "\"\(key)\" is declared as no number")
+        }
+    }
+
+    /// The value of a number that may be null.
+    public func optionalDouble(_ key: String) -> Double? { value(key) == .null ? nil : double(key) }
+
+    /// The value of a flag.
+    public func bool(_ key: String) -> Bool {
+        guard case .bool(let value) = value(key) else { trap("Configuration", "\"\(key)\" is declared as no flag") }
+        return value
+    }
+
+    /// The value of a choice.
+    public func string(_ key: String) -> String {
+        guard case .string(let value) = value(key) else { trap("Configuration", "\"\(key)\" is declared as no choice") }
+        return value
+    }
+
+    /// The value of a list of sizes.
+    public func ints(_ key: String) -> [Int] {
+        guard case .list(let values) = value(key) else { trap("Configuration", "\"\(key)\" is declared as no list") }
+        return values.compactMap { if case .int(let value) = $0 { value } else { nil } }
     }
 }

@@ -43,17 +43,15 @@ extension GatedMLP {
             PublishedForm(
                 WeightLayout<GatedMLP>.native,
                 keys: [
-                    .init("width", "C"), .init("hidden", "the width inside"),
-                    .init("bias", "whether the layers have biases", default: .bool(false)),
+                    .size("width", "C", from: .axis(1, of: "gate.weight")),
+                    .size("hidden", "the width inside", from: .axis(0, of: "gate.weight")),
+                    .flag("bias", "whether the layers have biases", default: false, from: .presence(of: "gate.bias")),
                 ],
-                inputs: [.init("x", "[..., C]")], outputs: [.init("y", "[..., C]")],
-                sampleConfiguration: ["width": .int(4), "hidden": .int(6)],
-                sampleInputs: { ["x": $0.uniform([2, 3, 4])] },
+                inputs: [.init("x", "[..., width]")], outputs: [.init("y", "[..., width]")],
+                sample: ["width": 4, "hidden": 6], sampleInputs: { ["x": $0.uniform([2, 3, 4])] },
                 make: {
-                    GatedMLP(
-                        try $0.int("width"), hidden: try $0.int("hidden"), bias: try $0.bool("bias"),
-                        key: RandomKey(seed: 0))
+                    GatedMLP($0.int("width"), hidden: $0.int("hidden"), bias: $0.bool("bias"), key: RandomKey(seed: 0))
                 },
-                run: { ["y": $0(try $1.tensor("x", "[..., C]", lastAxis: $0.gate.weight.shape[1]))] })
+                run: { ["y": $0($1["x"])] })
         ])
 }

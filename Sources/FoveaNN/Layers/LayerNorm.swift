@@ -34,14 +34,13 @@ extension LayerNorm {
             PublishedForm(
                 WeightLayout<LayerNorm>.native,
                 keys: [
-                    .init("width", "C"), .init("bias", "whether there is a bias", default: .bool(true)),
-                    .init("epsilon", "added to the variance", default: .double(1e-5)),
+                    .size("width", "C", from: .axis(0, of: "weight")),
+                    .flag("bias", "whether there is a bias", default: true, from: .presence(of: "bias")),
+                    .number("epsilon", "added to the variance", default: 1e-5),
                 ],
-                inputs: [.init("x", "[..., C]")], outputs: [.init("y", "[..., C]")],
-                sampleConfiguration: ["width": .int(5)], sampleInputs: { ["x": $0.uniform([2, 3, 5])] },
-                make: {
-                    LayerNorm(try $0.int("width"), bias: try $0.bool("bias"), epsilon: try $0.double("epsilon"))
-                },
-                run: { ["y": $0(try $1.tensor("x", "[..., C]", lastAxis: $0.weight.shape[0]))] })
+                inputs: [.init("x", "[..., width]")], outputs: [.init("y", "[..., width]")],
+                sample: ["width": 5], sampleInputs: { ["x": $0.uniform([2, 3, 5])] },
+                make: { LayerNorm($0.int("width"), bias: $0.bool("bias"), epsilon: $0.double("epsilon")) },
+                run: { ["y": $0($1["x"])] })
         ])
 }

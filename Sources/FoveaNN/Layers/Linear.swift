@@ -34,17 +34,13 @@ extension Linear {
             PublishedForm(
                 WeightLayout<Linear>.native,
                 keys: [
-                    .init("inputs", "C"), .init("outputs", "D"),
-                    .init("bias", "whether there is a bias", default: .bool(true)),
+                    .size("inputs", "C", from: .axis(1, of: "weight")),
+                    .size("outputs", "D", from: .axis(0, of: "weight")),
+                    .flag("bias", "whether there is a bias", default: true, from: .presence(of: "bias")),
                 ],
-                inputs: [.init("x", "[..., C]")], outputs: [.init("y", "[..., D]")],
-                sampleConfiguration: ["inputs": .int(4), "outputs": .int(3)],
-                sampleInputs: { ["x": $0.uniform([2, 3, 4])] },
-                make: {
-                    Linear(
-                        try $0.int("inputs"), try $0.int("outputs"), bias: try $0.bool("bias"),
-                        key: RandomKey(seed: 0))
-                },
-                run: { ["y": $0(try $1.tensor("x", "[..., C]", lastAxis: $0.weight.shape[1]))] })
+                inputs: [.init("x", "[..., inputs]")], outputs: [.init("y", "[..., outputs]")],
+                sample: ["inputs": 4, "outputs": 3], sampleInputs: { ["x": $0.uniform([2, 3, 4])] },
+                make: { Linear($0.int("inputs"), $0.int("outputs"), bias: $0.bool("bias"), key: RandomKey(seed: 0)) },
+                run: { ["y": $0($1["x"])] })
         ])
 }

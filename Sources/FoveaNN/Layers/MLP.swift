@@ -39,17 +39,15 @@ extension MLP {
             PublishedForm(
                 WeightLayout<MLP>.native,
                 keys: [
-                    .init("width", "C"), .init("hidden", "the width inside"),
-                    .init("bias", "whether the layers have biases", default: .bool(true)),
+                    .size("width", "C", from: .axis(1, of: "expand.weight")),
+                    .size("hidden", "the width inside", from: .axis(0, of: "expand.weight")),
+                    .flag("bias", "whether the layers have biases", default: true, from: .presence(of: "expand.bias")),
                 ],
-                inputs: [.init("x", "[..., C]")], outputs: [.init("y", "[..., C]")],
-                sampleConfiguration: ["width": .int(4), "hidden": .int(6)],
-                sampleInputs: { ["x": $0.uniform([2, 3, 4])] },
+                inputs: [.init("x", "[..., width]")], outputs: [.init("y", "[..., width]")],
+                sample: ["width": 4, "hidden": 6], sampleInputs: { ["x": $0.uniform([2, 3, 4])] },
                 make: {
-                    MLP(
-                        try $0.int("width"), hidden: try $0.int("hidden"), bias: try $0.bool("bias"),
-                        key: RandomKey(seed: 0))
+                    MLP($0.int("width"), hidden: $0.int("hidden"), bias: $0.bool("bias"), key: RandomKey(seed: 0))
                 },
-                run: { ["y": $0(try $1.tensor("x", "[..., C]", lastAxis: $0.expand.weight.shape[1]))] })
+                run: { ["y": $0($1["x"])] })
         ])
 }

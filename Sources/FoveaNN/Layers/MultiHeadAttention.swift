@@ -72,36 +72,27 @@ extension MultiHeadAttention {
             PublishedForm(
                 WeightLayout<MultiHeadAttention>.native,
                 keys: [
-                    .init("width", "C"), .init("contextWidth", "Cm, or null for C", default: .null),
-                    .init("heads", "H"), .init("headWidth", "d, or null for C / H", default: .null),
-                    .init("bias", "whether the projections have biases", default: .bool(true)),
+                    .size("width", "C", from: .axis(1, of: "query.weight")),
+                    .size("contextWidth", "Cm, or null for C", default: .null, from: .axis(1, of: "key.weight")),
+                    .size("heads", "H"),
+                    .size("headWidth", "d, or null for C / H", default: .null),
+                    .flag("bias", "whether there are biases", default: true, from: .presence(of: "query.bias")),
                 ],
-                inputs: [.init("x", "[B, N, C]"), .init("context", "[B, M, Cm]")],
-                outputs: [.init("y", "[B, N, C]")],
-                sampleConfiguration: [
-                    "width": .int(6), "contextWidth": .int(4), "heads": .int(2), "headWidth": .int(4),
-                ],
+                inputs: [.init("x", "[B, N, width]"), .init("context", "[B, M, contextWidth]")],
+                outputs: [.init("y", "[B, N, width]")],
+                sample: ["width": 6, "contextWidth": 4, "heads": 2, "headWidth": 4],
                 sampleInputs: { ["x": $0.uniform([2, 3, 6]), "context": $0.uniform([2, 5, 4])] },
                 make: { configuration in
-                    let (width, heads) = (try configuration.int("width"), try configuration.int("heads"))
-                    let headWidth = try configuration.optionalInt("headWidth")
+                    let (width, heads) = (configuration.int("width"), configuration.int("heads"))
+                    let headWidth = configuration.optionalInt("headWidth")
                     guard headWidth != nil || width % heads == 0 else {
-                        throw ModuleInputError(
-                            "multi-head-attention: width \(width) does not divide by \(heads) heads; give \"headWidth\""
-                        )
+                        throw configuration.error(
+                            "\"width\" \(width) does not divide by \(heads) heads; give \"headWidth\"")
                     }
                     return MultiHeadAttention(
-                        width, contextWidth: try configuration.optionalInt("contextWidth"), heads: heads,
-                        headWidth: headWidth, bias: try configuration.bool("bias"), key: RandomKey(seed: 0))
+                        width, contextWidth: configuration.optionalInt("contextWidth"), heads: heads,
+                        headWidth: headWidth, bias: configuration.bool("bias"), key: RandomKey(seed: 0))
                 },
-                run: { attention, inputs in
-                    let x = try inputs.tensor("x", "[B, N, C]", rank: 3, lastAxis: attention.query.weight.shape[1])
-                    let context = try inputs.tensor(
-                        "context", "[B, M, Cm]", rank: 3, lastAxis: attention.key.weight.shape[1])
-                    guard x.shape[0] == context.shape[0] else {
-                        throw ModuleInputError("inputs x \(x.shape) and context \(context.shape) differ in their batch")
-                    }
-                    return ["y": attention(x, context: context)]
-                })
+                run: { ["y": $0($1["x"], context: $1["context"])] })
         ])
 }

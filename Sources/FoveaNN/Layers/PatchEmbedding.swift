@@ -61,38 +61,24 @@ extension PatchEmbedding {
             PublishedForm(
                 WeightLayout<PatchEmbedding>.native,
                 keys: [
-                    .init("height", "pixels down"), .init("width", "pixels across"),
-                    .init("patchSize", "pixels along a patch's side"), .init("channels", "channels", default: .int(3)),
-                    .init("tokenWidth", "D"),
+                    .size("height", "pixels down"), .size("width", "pixels across"),
+                    .size("patchSize", "pixels along a patch's side"), .size("channels", "channels", default: 3),
+                    .size("tokenWidth", "D", from: .axis(0, of: "projection.weight")),
                 ],
-                inputs: [.init("x", "[B, channels, height, width]")], outputs: [.init("tokens", "[B, N, D]")],
-                sampleConfiguration: [
-                    "height": .int(4), "width": .int(6), "patchSize": .int(2), "channels": .int(2),
-                    "tokenWidth": .int(3),
-                ],
+                inputs: [.init("x", "[B, channels, height, width]")], outputs: [.init("tokens", "[B, N, tokenWidth]")],
+                sample: ["height": 4, "width": 6, "patchSize": 2, "channels": 2, "tokenWidth": 3],
                 sampleInputs: { ["x": $0.uniform([2, 2, 4, 6])] },
                 make: { configuration in
-                    let patch = try configuration.int("patchSize")
-                    let (height, width) = (try configuration.int("height"), try configuration.int("width"))
+                    let patch = configuration.int("patchSize")
+                    let (height, width) = (configuration.int("height"), configuration.int("width"))
                     guard height % patch == 0, width % patch == 0 else {
-                        throw ModuleInputError(
-                            "patch-embedding: patches of \(patch) pixels do not tile \(height) × \(width) pixels")
+                        throw configuration.error(
+                            "patches of \(patch) pixels do not tile \(height) × \(width) pixels")
                     }
                     return PatchEmbedding(
-                        imageSize: (height, width), patchSize: patch, channels: try configuration.int("channels"),
-                        width: try configuration.int("tokenWidth"), key: RandomKey(seed: 0))
+                        imageSize: (height, width), patchSize: patch, channels: configuration.int("channels"),
+                        width: configuration.int("tokenWidth"), key: RandomKey(seed: 0))
                 },
-                run: { embedding, inputs in
-                    let x = try inputs.tensor("x", "[B, channels, height, width]", rank: 4)
-                    let (s, p) = (x.shape, embedding.patchSize)
-                    guard s[2] % p == 0, s[3] % p == 0, s[2] / p * (s[3] / p) == embedding.positions.shape[0],
-                        s[1] * p * p == embedding.projection.weight.shape[1]
-                    else {
-                        throw ModuleInputError(
-                            "input x is \(s); expected are pictures of \(embedding.positions.shape[0]) patches of \(p) × \(p) pixels"
-                        )
-                    }
-                    return ["tokens": embedding(x)]
-                })
+                run: { ["tokens": $0($1["x"])] })
         ])
 }

@@ -29,11 +29,11 @@ extension RMSNorm {
             PublishedForm(
                 WeightLayout<RMSNorm>.native,
                 keys: [
-                    .init("width", "C"), .init("epsilon", "added to the mean of squares", default: .double(1e-6)),
+                    .size("width", "C", from: .axis(0, of: "weight")),
+                    .number("epsilon", "added to the mean of squares", default: 1e-6),
                 ],
-                inputs: [.init("x", "[..., C]")], outputs: [.init("y", "[..., C]")],
-                sampleConfiguration: ["width": .int(5)], sampleInputs: { ["x": $0.uniform([2, 3, 5])] },
-                make: { RMSNorm(try $0.int("width"), epsilon: try $0.double("epsilon")) },
-                run: { ["y": $0(try $1.tensor("x", "[..., C]", lastAxis: $0.weight.shape[0]))] })
+                inputs: [.init("x", "[..., width]")], outputs: [.init("y", "[..., width]")],
+                sample: ["width": 5], sampleInputs: { ["x": $0.uniform([2, 3, 5])] },
+                make: { RMSNorm($0.int("width"), epsilon: $0.double("epsilon")) }, run: { ["y": $0($1["x"])] })
         ])
 }

@@ -110,30 +110,33 @@ extension SelfAttention {
             PublishedForm(
                 WeightLayout<SelfAttention>.native,
                 keys: [
-                    .init("width", "C"), .init("heads", "H"), .init("keyHeads", "G, or null for H", default: .null),
-                    .init("headWidth", "d, or null for C / H", default: .null),
-                    .init("bias", "whether queries, keys and values have biases", default: .bool(false)),
-                    .init("outputBias", "whether the output has a bias", default: .bool(false)),
+                    .size("width", "C", from: .axis(1, of: "query.weight")), .size("heads", "H"),
+                    .size("keyHeads", "G, or null for H", default: .null),
+                    .size("headWidth", "d, or null for C / H", default: .null),
+                    .flag(
+                        "bias", "whether queries, keys and values have biases", default: false,
+                        from: .presence(of: "query.bias")),
+                    .flag(
+                        "outputBias", "whether the output has a bias", default: false,
+                        from: .presence(of: "output.bias")),
                 ],
-                inputs: [.init("x", "[B, T, C]")], outputs: [.init("y", "[B, T, C]")],
-                sampleConfiguration: [
-                    "width": .int(8), "heads": .int(4), "keyHeads": .int(2), "headWidth": .int(4), "bias": .bool(true),
-                ],
+                inputs: [.init("x", "[B, T, width]")], outputs: [.init("y", "[B, T, width]")],
+                sample: ["width": 8, "heads": 4, "keyHeads": 2, "headWidth": 4, "bias": true],
                 sampleInputs: { ["x": $0.uniform([2, 3, 8])] },
                 make: { configuration in
-                    let (width, heads) = (try configuration.int("width"), try configuration.int("heads"))
-                    let keyHeads = try configuration.optionalInt("keyHeads") ?? heads
-                    let headWidth = try configuration.optionalInt("headWidth") ?? width / heads
+                    let (width, heads) = (configuration.int("width"), configuration.int("heads"))
+                    let keyHeads = configuration.optionalInt("keyHeads") ?? heads
+                    let headWidth = configuration.optionalInt("headWidth") ?? width / heads
                     if let problem = problem(width, heads: heads, keyHeads: keyHeads, headWidth: headWidth) {
-                        throw ModuleInputError("self-attention: \(problem)")
+                        throw configuration.error(problem)
                     }
                     return SelfAttention(
                         width, heads: heads, keyHeads: keyHeads, headWidth: headWidth,
-                        bias: try configuration.bool("bias"), outputBias: try configuration.bool("outputBias"),
+                        bias: configuration.bool("bias"), outputBias: configuration.bool("outputBias"),
                         key: RandomKey(seed: 0))
                 },
                 run: { attention, inputs in
-                    let x = try inputs.tensor("x", "[B, T, C]", rank: 3, lastAxis: attention.query.weight.shape[1])
+                    let x = inputs["x"]
                     let angles = RotaryAngles(positions: .arange(x.shape[1]), width: attention.headWidth)
                     return ["y": attention(x, angles: angles)]
                 })

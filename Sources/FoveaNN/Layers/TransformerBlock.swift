@@ -47,23 +47,20 @@ extension TransformerBlock {
         forms: [
             PublishedForm(
                 WeightLayout<TransformerBlock>.native,
-                keys: [.init("width", "C"), .init("heads", "H"), .init("hidden", "the width inside the MLP")],
-                inputs: [.init("x", "[B, N, C]")], outputs: [.init("y", "[B, N, C]")],
-                sampleConfiguration: ["width": .int(6), "heads": .int(2), "hidden": .int(8)],
-                sampleInputs: { ["x": $0.uniform([2, 3, 6])] },
+                keys: [
+                    .size("width", "C", from: .axis(0, of: "attentionNorm.weight")), .size("heads", "H"),
+                    .size("hidden", "the width inside the MLP", from: .axis(0, of: "mlp.expand.weight")),
+                ],
+                inputs: [.init("x", "[B, N, width]")], outputs: [.init("y", "[B, N, width]")],
+                sample: ["width": 6, "heads": 2, "hidden": 8], sampleInputs: { ["x": $0.uniform([2, 3, 6])] },
                 make: { configuration in
-                    let (width, heads) = (try configuration.int("width"), try configuration.int("heads"))
+                    let (width, heads) = (configuration.int("width"), configuration.int("heads"))
                     guard width % heads == 0 else {
-                        throw ModuleInputError("transformer-block: width \(width) does not divide by \(heads) heads")
+                        throw configuration.error("\"width\" \(width) does not divide by \(heads) heads")
                     }
                     return TransformerBlock(
-                        width, heads: heads, hidden: try configuration.int("hidden"), key: RandomKey(seed: 0))
+                        width, heads: heads, hidden: configuration.int("hidden"), key: RandomKey(seed: 0))
                 },
-                run: { block, inputs in
-                    [
-                        "y": block(
-                            try inputs.tensor("x", "[B, N, C]", rank: 3, lastAxis: block.attentionNorm.weight.shape[0]))
-                    ]
-                })
+                run: { ["y": $0($1["x"])] })
         ])
 }

@@ -39,7 +39,9 @@ extension Module {
     ) throws(WeightsError) -> LoadReport {
         let bindings = layout.bindings(parameters)
         var report = LoadReport()
-        report.prefix = commonPrefix(of: tensors.keys.elements, expecting: bindings.map(\.published))
+        report.prefix = commonPrefix(of: tensors.keys.elements) { prefix in
+            bindings.count { tensors[prefix + $0.published] != nil }
+        }
         var loaded: [String: Tensor] = [:]
         var taken: Set<String> = []
         for binding in bindings {
@@ -68,7 +70,12 @@ extension Module {
                 loaded[path] = part.cast(to: parameter.dtype)
             }
         }
-        report.unexpected = tensors.keys.filter { $0.hasPrefix(report.prefix) && !taken.contains($0) }
+        // Behind a prefix there may be more of a larger model; ours is what begins as our names do.
+        let roots = Set(bindings.map { $0.published.prefix { $0 != "." } })
+        report.unexpected = tensors.keys.filter { name in
+            guard name.hasPrefix(report.prefix), !taken.contains(name), !isMarker(name, tensors) else { return false }
+            return report.prefix.isEmpty || roots.contains(name.dropFirst(report.prefix.count).prefix { $0 != "." })
+        }
         guard !strict || report.isComplete else {
             throw WeightsError(source: source, layout: layout.name, report: report)
         }
@@ -80,17 +87,8 @@ extension Module {
     }
 }
 
-/// What stands in front of the expected names in a file: the prefix under which most of them are found.
-private func commonPrefix(of names: [String], expecting expected: [String]) -> String {
-    let known = Set(names)
-    var best = (prefix: "", count: expected.count { known.contains($0) })
-    guard best.count < expected.count else { return "" }
-    for anchor in expected.prefix(3) {
-        for name in names where name.hasSuffix("." + anchor) {
-            let prefix = String(name.dropLast(anchor.count))
-            let count = expected.count { known.contains(prefix + $0) }
-            if count > best.count { best = (prefix, count) }
-        }
-    }
-    return best.prefix
+/// Whether a tensor only says that there are none: files cannot be without any, so modules without weights write one
+/// that is empty.
+private func isMarker(_ name: String, _ tensors: NamedTensors) -> Bool {
+    tensors.count == 1 && name == "_empty" && tensors[name]!.count == 0
 }

@@ -28,6 +28,14 @@ public struct WeightLayout<Model: Module>: Sendable {
         public static func fuse(_ native: [String], into published: String) -> Rule {
             Rule(native: native, published: published)
         }
+
+        /// Which of our patterns a path matches, and what the stars stand for.
+        func captures(_ path: String) -> (position: Int, stars: [Substring])? {
+            for (position, pattern) in native.enumerated() {
+                if let stars = NamePattern(pattern).captures(path[...]) { return (position, stars) }
+            }
+            return nil
+        }
     }
 
     /// The name on the command line.
@@ -61,11 +69,10 @@ public struct WeightLayout<Model: Module>: Sendable {
     func bindings(_ parameters: OrderedDictionary<String, Tensor>) -> [Binding] {
         var bindings: OrderedDictionary<String, Binding> = [:]
         for (path, tensor) in parameters {
-            let components = path.split(separator: ".", omittingEmptySubsequences: false)
             var published = path
             for rule in rules {
-                guard let captured = rule.native.lazy.compactMap({ capture($0, components) }).first else { continue }
-                published = fill(rule.published, captured)
+                guard let captured = rule.captures(path) else { continue }
+                published = NamePattern(rule.published).filled(with: captured.stars)
                 break
             }
             bindings[published, default: Binding(published: published, native: [])].native.append((path, tensor))
@@ -80,11 +87,7 @@ public struct WeightLayout<Model: Module>: Sendable {
     }
 
     private func position(_ path: String) -> Int {
-        let components = path.split(separator: ".", omittingEmptySubsequences: false)
-        for rule in rules {
-            if let position = rule.native.firstIndex(where: { capture($0, components) != nil }) { return position }
-        }
-        return 0
+        rules.lazy.compactMap { $0.captures(path)?.position }.first ?? 0
     }
 
     /// The parameters, or tensors of the same shapes such as gradients, under their published names.
@@ -98,25 +101,4 @@ public struct WeightLayout<Model: Module>: Sendable {
         }
         return tensors
     }
-}
-
-/// What the pattern's stars stand for, or nil where it does not match.
-private func capture(_ pattern: String, _ components: [Substring]) -> [Substring]? {
-    let pattern = pattern.split(separator: ".", omittingEmptySubsequences: false)
-    guard pattern.count == components.count else { return nil }
-    var captured: [Substring] = []
-    for (expected, component) in zip(pattern, components) {
-        if expected == "*" {
-            captured.append(component)
-        } else if expected != component {
-            return nil
-        }
-    }
-    return captured
-}
-
-private func fill(_ pattern: String, _ captured: [Substring]) -> String {
-    var rest = captured[...]
-    return pattern.split(separator: ".", omittingEmptySubsequences: false)
-        .map { $0 == "*" ? rest.removeFirst() : $0 }.joined(separator: ".")
 }

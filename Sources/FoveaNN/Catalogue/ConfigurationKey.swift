@@ -1,0 +1,99 @@
+/// A key that a published class takes: its name, what values it may have, and which tensor tells it.
+public struct ConfigurationKey: Sendable {
+    /// The published name.
+    public let name: String
+    /// What it sets, in a few words.
+    public let summary: String
+    /// What an absent key means; nil where the key is required.
+    public let defaultValue: ConfigurationValue?
+    /// The weights that tell the value too; nil where none do.
+    public let source: DimensionSource?
+    let kind: Kind
+
+    enum Kind: Sendable {
+        /// A whole number from the bound on.
+        case size(atLeast: Int)
+        case number
+        case flag
+        case choice([String])
+        /// As many whole numbers as stated, or any number of them, from 1 on.
+        case sizes(count: Int?)
+    }
+
+    private init(
+        _ name: String, _ summary: String, _ kind: Kind, _ defaultValue: ConfigurationValue?, _ source: DimensionSource?
+    ) {
+        (self.name, self.summary, self.kind, self.defaultValue, self.source) =
+            (name, summary, kind, defaultValue, source)
+    }
+
+    /// A whole number from `minimum` to 2²⁰. No published size comes near the end, and products of sizes do not
+    /// overflow.
+    ///
+    /// - Parameters:
+    ///   - name: the published name.
+    ///   - summary: what it sets, in a few words.
+    ///   - defaultValue: what an absent key means; nil where the key is required, `.null` where it may be missing.
+    ///   - minimum: the smallest value that makes sense.
+    ///   - source: the weights that tell the value too. They win over the default, and must agree with what is given.
+    public static func size(
+        _ name: String, _ summary: String, default defaultValue: ConfigurationValue? = nil, atLeast minimum: Int = 1,
+        from source: DimensionSource? = nil
+    ) -> ConfigurationKey {
+        ConfigurationKey(name, summary, .size(atLeast: minimum), defaultValue, source)
+    }
+
+    /// A number; `.null` as a default lets it be missing.
+    public static func number(
+        _ name: String, _ summary: String, default defaultValue: ConfigurationValue? = nil
+    ) -> ConfigurationKey {
+        ConfigurationKey(name, summary, .number, defaultValue, nil)
+    }
+
+    /// true or false.
+    public static func flag(
+        _ name: String, _ summary: String, default defaultValue: ConfigurationValue? = nil,
+        from source: DimensionSource? = nil
+    ) -> ConfigurationKey {
+        ConfigurationKey(name, summary, .flag, defaultValue, source)
+    }
+
+    /// One of some words.
+    public static func choice(
+        _ name: String, _ summary: String, of words: [String], default defaultValue: ConfigurationValue? = nil
+    ) -> ConfigurationKey {
+        ConfigurationKey(name, summary, .choice(words), defaultValue, nil)
+    }
+
+    /// A list of whole numbers from 1 on, such as a grid; of `count` of them where that is given.
+    public static func sizes(
+        _ name: String, _ summary: String, count: Int? = nil, default defaultValue: ConfigurationValue? = nil
+    ) -> ConfigurationKey {
+        ConfigurationKey(name, summary, .sizes(count: count), defaultValue, nil)
+    }
+
+    /// What a value of this key must be, for errors; nil when this one is.
+    func complaint(about value: ConfigurationValue) -> String? {
+        if value == .null, defaultValue == .null { return nil }
+        let orNull = defaultValue == .null ? " or null" : ""
+        let largest = 1 << 20
+        switch (kind, value) {
+        case (.size(let minimum), .int(let size)):
+            return (minimum...largest).contains(size) ? nil : "must be from \(minimum) to \(largest), not \(size)"
+        case (.size, _): return "must be a whole number\(orNull)"
+        case (.number, .int), (.number, .double): return nil
+        case (.number, _): return "must be a number\(orNull)"
+        case (.flag, .bool): return nil
+        case (.flag, _): return "must be true or false"
+        case (.choice(let words), .string(let word)) where words.contains(word): return nil
+        case (.choice(let words), _):
+            return "must be " + words.map { "\"\($0)\"" }.joined(separator: " or ") + ", not \(value)"
+        case (.sizes(let count), .list(let values)):
+            let fit = values.allSatisfy { if case .int(1...largest) = $0 { true } else { false } }
+            if fit, count == nil ? !values.isEmpty : values.count == count { return nil }
+            fallthrough
+        case (.sizes(let count), _):
+            return "must be a list of \(count.map { "\($0) " } ?? "")whole numbers from 1 on\(orNull)"
+        }
+    }
+}

@@ -1,0 +1,110 @@
+import FoveaTensor
+
+/// A tensor that a module takes or returns: its published name, its type and its symbolic shape.
+///
+/// In a shape, a word that is a configuration key stands for that key's value, such as `dim` in `[B, N, dim]`; any
+/// other word is a length that must be the same wherever it stands; numbers, `+` and `*` do the rest. `...` in front
+/// is any number of axes. The same text is documentation and check.
+public struct TensorRole: Sendable {
+    /// What kind of numbers the tensor holds.
+    public enum Kind: String, Sendable {
+        /// float32 or float64: gradients flow to it.
+        case numbers
+        /// int64.
+        case indices
+        /// bool.
+        case mask
+    }
+
+    public let name: String
+    /// The symbolic shape, such as `[B, N, dim]`.
+    public let shape: String
+    public let kind: Kind
+    /// Whether a call may leave it out.
+    public let isOptional: Bool
+
+    /// - Parameters:
+    ///   - name: the published name.
+    ///   - shape: the symbolic shape.
+    ///   - kind: what kind of numbers it holds.
+    ///   - optional: whether a call may leave it out.
+    public init(_ name: String, _ shape: String, _ kind: Kind = .numbers, optional: Bool = false) {
+        self.name = name
+        self.shape = shape
+        self.kind = kind
+        isOptional = optional
+    }
+}
+
+/// The lengths that the words of symbolic shapes stand for, found while inputs are checked one by one.
+struct ShapeCheck {
+    private let configuration: Configuration
+    private var lengths: [String: (length: Int, input: String)] = [:]
+
+    init(_ configuration: Configuration) { self.configuration = configuration }
+
+    /// Checks one tensor and remembers what its free words stand for.
+    mutating func check(_ tensor: Tensor, _ role: TensorRole) throws(ModuleInputError) {
+        let fits =
+            switch role.kind {
+            case .numbers: tensor.dtype.isDifferentiable
+            case .indices: tensor.dtype == .int64
+            case .mask: tensor.dtype == .bool
+            }
+        guard fits else {
+            let wanted = [.numbers: "float32 or float64", .indices: "int64", .mask: "bool"][role.kind]!
+            throw ModuleInputError("input \(role.name) is \(tensor.dtype); \(wanted) is needed")
+        }
+        var words = role.shape.dropFirst().dropLast().split(separator: ",").map {
+            String($0.filter { $0 != " " })
+        }
+        var shape = tensor.shape[...]
+        if words.first == "..." {
+            words.removeFirst()
+            shape = shape.suffix(words.count)
+        }
+        guard shape.count == words.count else { throw misshapen(tensor, role) }
+        for (word, length) in zip(words, shape) {
+            if let expected = value(of: word) {
+                guard expected == length else { throw misshapen(tensor, role) }
+            } else if word.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "_" }), !isKey(word) {
+                lengths[word] = (length, role.name)
+            }
+        }
+    }
+
+    private func isKey(_ word: String) -> Bool { configuration.values[word] != nil }
+
+    /// What a sum of products of words is; nil while one of the words is free.
+    private func value(of text: String) -> Int? {
+        var sum = 0
+        for term in text.split(separator: "+") {
+            var product = 1
+            for factor in term.split(separator: "*") {
+                guard let value = Int(factor) ?? length(of: String(factor)) else { return nil }
+                product *= value
+            }
+            sum += product
+        }
+        return sum
+    }
+
+    private func length(of word: String) -> Int? {
+        guard let value = configuration.values[word] else { return lengths[word]?.length }
+        if case .int(let length) = value { return length }
+        return nil
+    }
+
+    private func misshapen(_ tensor: Tensor, _ role: TensorRole) -> ModuleInputError {
+        let words = role.shape.split { !($0.isLetter || $0.isNumber || $0 == "_") }.map(String.init)
+        var known: [String] = []
+        for word in words where !known.contains(where: { $0.hasPrefix(word + " ") }) {
+            // What this tensor itself said of a word tells nothing.
+            guard let length = length(of: word), isKey(word) || lengths[word]?.input != role.name else { continue }
+            known.append("\(word) = \(length)" + (isKey(word) ? "" : " as in \(lengths[word]!.input)"))
+        }
+        return ModuleInputError(
+            "input \(role.name) is \(tensor.shape); expected is \(role.shape)"
+                + (known.isEmpty ? "" : " with " + known.joined(separator: ", ")))
+    }
+}
