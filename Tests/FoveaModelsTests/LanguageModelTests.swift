@@ -147,12 +147,12 @@ private func ids(_ rows: [[Int64]]) -> Tensor { Tensor(rows.flatMap { $0 }, shap
         ]
         for (key, value, words) in cases {
             let error = try #require(throws: ModuleInputError.self, "\(key)") {
-                _ = try form.instance(form.sampleConfiguration.merging([key: value]) { $1 }, owner: "c.json")
+                _ = try form.instance(form.sample.merging([key: value]) { $1 }, owner: "c.json")
             }
             #expect(error.description.contains(words), "\(error)")
         }
         let short = try form.instance(
-            form.sampleConfiguration.merging(["max_position_embeddings": .int(2)]) { $1 }, owner: "c.json")
+            form.sample.merging(["max_position_embeddings": .int(2)]) { $1 }, owner: "c.json")
         let error = try #require(throws: ModuleInputError.self) {
             _ = try short.outputs(["inputs_embeds": .ones([1, 3, 8])])
         }
