@@ -1,6 +1,7 @@
 # Fovea. `make` lists the targets. Nothing here asks a question.
 
 SWIFT ?= swift
+PYTHON ?= python3
 
 # The files of Swift that `lint` and `format` look at.
 SWIFT_FILES := Package.swift Sources Tests
@@ -14,18 +15,19 @@ RUN := runs/digits-resampler
 FOVEA := .build/release/fovea
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo build test lint format bench docs clean
+.PHONY: help setup demo build test lint format bench bench-peers docs clean
 
 help:
-	@echo 'make setup    install the system libraries that are missing (OpenBLAS, LAPACK, libpng, zlib, pkg-config)'
-	@echo 'make demo     setup, build, train a resampler on digits, evaluate it, export its weights'
-	@echo 'make build    build the command line tool in release'
-	@echo 'make test     run the whole test suite'
-	@echo 'make lint     check the format of all Swift files'
-	@echo 'make format   format all Swift files in place'
-	@echo 'make bench    time ops, modules and training steps'
-	@echo 'make docs     build the documentation'
-	@echo 'make clean    remove build products (runs/ stays)'
+	@echo 'make setup        install the system libraries that are missing (OpenBLAS, LAPACK, libpng, zlib, pkg-config)'
+	@echo 'make demo         setup, build, train a resampler on digits, evaluate it, export its weights'
+	@echo 'make build        build the command line tool in release'
+	@echo 'make test         run the whole test suite'
+	@echo 'make lint         check the format of all Swift files'
+	@echo 'make format       format all Swift files in place'
+	@echo 'make bench        time ops, modules and training steps'
+	@echo 'make bench-peers  time PyTorch, JAX and MLX too, where installed, and print the ratios'
+	@echo 'make docs         build the documentation'
+	@echo 'make clean        remove build products (runs/ stays)'
 
 # --- The system libraries ------------------------------------------------------------------------------------------
 
@@ -138,9 +140,12 @@ lint:
 format:
 	$(SWIFT) format format --in-place --recursive --configuration .swift-format $(SWIFT_FILES)
 
-bench: setup
-	$(SWIFT) build -c release --product fovea
+bench: build
 	$(FOVEA) bench
+
+# PYTHON is the interpreter that has the peers installed; BENCH names benchmarks, all of them unless given.
+bench-peers: build
+	$(PYTHON) Benchmarks/compare.py --fovea $(FOVEA) $(BENCH)
 
 # One archive of all targets, since `Fovea` itself only re-exports the others. A link into another target begins with a
 # slash: ``/FoveaNN/Linear``. The manifest names the documentation plugin only when FOVEA_DOCS is set.

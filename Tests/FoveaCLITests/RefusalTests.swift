@@ -208,6 +208,7 @@ struct RefusalTests {
         .init("data from no folder", ["data", "digits", "--folder", "none"], "none/train-images-idx3-ubyte"),
         .init("data with a maximum of 0", ["data", "digits", "--maximum", "0"], "--maximum 0", "from 1 to 255"),
         .init("an unknown module", ["modules", "perceiver"], "no module perceiver", "perceiver-resampler"),
+        .init("an unknown benchmark", ["bench", "atention"], "\"atention\"", "did you mean attention?"),
         .init("nothing to check", ["gradcheck", "--only", "zzz"], "--only zzz", "no op or module"),
     ]
 

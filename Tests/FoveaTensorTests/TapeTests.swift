@@ -55,6 +55,24 @@ struct TapeTests {
         #expect(gradient(of: { $0 }, at: Tensor([4.0])).item() == 1)
     }
 
+    @Test("gives vector-Jacobian products")
+    func vectorJacobianProducts() {
+        let (y, cotangent) = (Tensor([3.0, 1, -2]), Tensor([1.0, 2, -0.5]))
+        let (value, gradients) = vectorJacobianProduct(
+            of: { $0[0] * $0[1] }, at: [x, y, cotangent], cotangent: cotangent)
+        expect(value, [1.5, -1.5, -4], tolerance: 0)
+        expect(gradients[0], [3, 2, 1], tolerance: 0)
+        expect(gradients[1], [0.5, -3, -1], tolerance: 0)
+        expect(gradients[2], [0, 0, 0], tolerance: 0)
+        // The value can be an argument itself, and its gradient then is a copy that leaves the cotangent alone.
+        let same = vectorJacobianProduct(of: { $0[0] }, at: [x], cotangent: cotangent)
+        expect(same.gradients[0], [1, 2, -0.5], tolerance: 0)
+        // Contributions add up beside the cotangent, not in it.
+        let twice = vectorJacobianProduct(of: { $0[0] + $0[0] }, at: [x], cotangent: cotangent)
+        expect(twice.gradients[0], [2, 4, -1], tolerance: 0)
+        expect(cotangent, [1, 2, -0.5], tolerance: 0)
+    }
+
     @Test("gives zeros for an argument without influence")
     func noInfluence() {
         let matrix = Tensor.zeros([2, 3])

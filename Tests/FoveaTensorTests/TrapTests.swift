@@ -149,6 +149,9 @@ private let mistakes: [TrapCase] = [
     TrapCase("gradient of a vector", saying: "gradient(of:at:): the value must be one number", "[3]") {
         _ = gradient(of: { $0 * 2 }, at: zeros(3))
     },
+    TrapCase(
+        "vector-Jacobian product", saying: "vectorJacobianProduct: the cotangent must be", "float32 [3], float32 [2]"
+    ) { _ = vectorJacobianProduct(of: { $0[0] * 2 }, at: [zeros(3)], cotangent: zeros(2)) },
     TrapCase("gradient at integers", saying: "gradient(of:at:): float32 or float64 is needed", "int64 [1]") {
         _ = gradient(of: { $0 }, at: Tensor([Int64(1)]))
     },

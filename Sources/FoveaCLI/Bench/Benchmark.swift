@@ -70,8 +70,8 @@ struct Benchmark: Sendable {
         let arguments = [random(shape, 1), random(shape, 2), random(shape, 3)]
         let cotangent = random(shape, 4)
         return {
-            _ = valueAndGradient(
-                of: { (Fovea.attention(query: $0[0], keys: $0[1], values: $0[2]) * cotangent).sum() }, at: arguments)
+            _ = vectorJacobianProduct(
+                of: { Fovea.attention(query: $0[0], keys: $0[1], values: $0[2]) }, at: arguments, cotangent: cotangent)
         }
     }
 
@@ -86,7 +86,7 @@ struct Benchmark: Sendable {
         Benchmark(name: name, multiplyAdds: 0) {
             let arguments = [random([4096, 1024], 1)] + (0..<vectors).map { random([1024], UInt64($0) + 2) }
             let cotangent = random([4096, 1024], 9)
-            return { _ = valueAndGradient(of: { (op($0) * cotangent).sum() }, at: arguments) }
+            return { _ = vectorJacobianProduct(of: op, at: arguments, cotangent: cotangent) }
         }
     }
 

@@ -35,7 +35,8 @@ struct BenchCommand: ParsableCommand {
         }
         let known = Benchmark.all
         if let stray = names.first(where: { name in !known.contains { $0.name == name } }) {
-            throw CommandError("there is no benchmark \(stray); known are \(known.map(\.name).joined(separator: ", "))")
+            let nearest = nearestWord(to: stray, among: known.map(\.name))
+            throw CommandError("bench: there is no benchmark \"\(stray)\"; did you mean \(nearest)?")
         }
         let chosen = names.isEmpty ? known : known.filter { names.contains($0.name) }
         var measurements: [Measurement] = []
@@ -60,7 +61,7 @@ struct BenchCommand: ParsableCommand {
         StoragePool.trim()
         let work = benchmark.prepare()
         let clock = ContinuousClock()
-        work()
+        for _ in 0..<2 { work() }
         StoragePool.resetPeak()
         var times: [Double] = []
         let start = clock.now

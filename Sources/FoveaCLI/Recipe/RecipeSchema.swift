@@ -94,27 +94,11 @@ enum RecipeSchema {
     /// What was meant by a wrong word where groups stand: a group, unless it is a key that lacks its group.
     static func nearestAtTop(to word: String) -> String {
         if let key = keys.first(where: { $0.path.hasSuffix("." + word) }) { return key.path }
-        return groups.min { edits($0, word.lowercased()) < edits($1, word.lowercased()) }!
+        return nearestWord(to: word, among: groups)
     }
 
     private static func distance(_ known: String, _ path: String, _ name: String) -> Int {
         let knownName = known.split(separator: ".").last.map(String.init) ?? known
         return min(edits(known.lowercased(), path.lowercased()), 1 + edits(knownName.lowercased(), name.lowercased()))
-    }
-
-    /// Letters to insert, delete or replace (Levenshtein).
-    private static func edits(_ a: String, _ b: String) -> Int {
-        let (a, b) = (Array(a), Array(b))
-        var row = Array(0...b.count)
-        for i in a.indices {
-            var diagonal = row[0]
-            row[0] = i + 1
-            for j in b.indices {
-                let replaced = diagonal + (a[i] == b[j] ? 0 : 1)
-                diagonal = row[j + 1]
-                row[j + 1] = min(replaced, row[j] + 1, row[j + 1] + 1)
-            }
-        }
-        return row[b.count]
     }
 }

@@ -92,7 +92,7 @@ public func valueAndGradient<Model: Module, Auxiliary>(
                 leaves.append(leaf)
             })
         value.requireScalar("valueAndGradient")
-        let found = tape.gradients(of: value, for: leaves)
+        let found = tape.gradients(of: value, along: .full(value.shape, 1, dtype: value.dtype), for: leaves)
         var gradients = OrderedDictionary<String, Tensor>(minimumCapacity: paths.count)
         for (index, path) in paths.enumerated() {
             gradients[path] = found[index] ?? .zeros(leaves[index].shape, dtype: leaves[index].dtype)

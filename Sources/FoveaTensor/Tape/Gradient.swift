@@ -9,18 +9,50 @@
 public func valueAndGradient(
     of function: ([Tensor]) throws -> Tensor, at arguments: [Tensor]
 ) rethrows -> (value: Tensor, gradients: [Tensor]) {
-    Tape.refuseTraced(arguments, "gradient(of:at:)")
-    return try Tape.record { tape in
-        let leaves = arguments.map { argument -> Tensor in
-            argument.requireDifferentiableType("gradient(of:at:)")
-            return tape.leaf(argument)
-        }
-        let value = try function(leaves)
+    try Tape.differentiate(function, at: arguments, "gradient(of:at:)") { value in
         value.requireScalar("gradient(of:at:)")
-        let gradients = tape.gradients(of: value, for: leaves)
-        return (
-            value.detached, zip(gradients, arguments).map { $0 ?? .zeros($1.shape, dtype: $1.dtype) }
-        )
+        return .full(value.shape, 1, dtype: value.dtype)
+    }
+}
+
+/// The value of a function and the gradient of ⟨value, cotangent⟩ with respect to each argument: the vector-Jacobian
+/// products, without the cost of the inner product.
+///
+/// As with `valueAndGradient(of:at:)` an argument that the value does not depend on has a gradient of zeros.
+///
+/// - Parameters:
+///   - function: returns a float tensor of any shape; it may throw.
+///   - arguments: float32 or float64 tensors.
+///   - cotangent: of the value's shape and type; traps otherwise.
+public func vectorJacobianProduct(
+    of function: ([Tensor]) throws -> Tensor, at arguments: [Tensor], cotangent: Tensor
+) rethrows -> (value: Tensor, gradients: [Tensor]) {
+    try Tape.differentiate(function, at: arguments, "vectorJacobianProduct") { value in
+        guard cotangent.shape == value.shape, cotangent.dtype == value.dtype else {
+            trap("vectorJacobianProduct", "the cotangent must be of the value's shape and type", value, cotangent)
+        }
+        return cotangent.detached
+    }
+}
+
+extension Tape {
+    /// The value of a function and the gradients of its arguments, from the cotangent that belongs to the value.
+    fileprivate static func differentiate(
+        _ function: ([Tensor]) throws -> Tensor, at arguments: [Tensor], _ caller: String,
+        cotangent: (Tensor) -> Tensor
+    ) rethrows -> (value: Tensor, gradients: [Tensor]) {
+        refuseTraced(arguments, caller)
+        return try record { tape in
+            let leaves = arguments.map { argument -> Tensor in
+                argument.requireDifferentiableType(caller)
+                return tape.leaf(argument)
+            }
+            let value = try function(leaves)
+            let gradients = tape.gradients(of: value, along: cotangent(value), for: leaves)
+            return (
+                value.detached, zip(gradients, arguments).map { $0 ?? .zeros($1.shape, dtype: $1.dtype) }
+            )
+        }
     }
 }
 
