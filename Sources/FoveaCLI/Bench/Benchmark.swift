@@ -16,7 +16,7 @@ struct Benchmark: Sendable {
         resamplerStep("flamingo", width: 1024, depth: 6, heads: 8, headWidth: 64, latents: 64, batch: 2, tokens: 256),
         resamplerForward(
             "flamingo", width: 1024, depth: 6, heads: 8, headWidth: 64, latents: 64, batch: 4, tokens: 576),
-        attention, softmax, layerNorm, gelu, adamw, overhead,
+        decoderStep, attention, softmax, layerNorm, gelu, adamw, overhead,
     ]
 
     private static func matmul(_ size: Int) -> Benchmark {
@@ -64,6 +64,28 @@ struct Benchmark: Sendable {
             return { _ = model(x) }
         }
     }
+
+    private static let decoderStep: Benchmark = {
+        let (width, depth, hidden, vocabulary, batch, tokens) = (256, 4, 704, 512, 8, 256)
+        let weights = depth * (4 * width * width + 3 * width * hidden) + width * vocabulary
+        // Scores and sums of values, half of which causal attention leaves out.
+        let attention = depth * tokens * width
+        let work = 3.0 * Double(batch * tokens * (weights + attention))
+        return Benchmark(name: "decoder-step", multiplyAdds: work) {
+            var model = LanguageModel(
+                .init(vocabulary: vocabulary, width: width, hidden: hidden, depth: depth, heads: 8),
+                key: RandomKey(seed: 0))
+            var optimizer = AdamW(learningRate: .constant(1e-4), weightDecay: 0.01)
+            let ids = Tensor((0..<batch * tokens).map { Int64($0 * 7919 % vocabulary) }, shape: [batch, tokens])
+            let labels = Tensor((1...batch * tokens).map { Int64($0 * 7919 % vocabulary) }, shape: [batch * tokens])
+            return {
+                let (_, gradients) = valueAndGradient(of: model) {
+                    crossEntropy($0(ids).flattened(from: 0, to: 1), labels)
+                }
+                optimizer.update(&model, along: gradients)
+            }
+        }
+    }()
 
     private static let attention = Benchmark(name: "attention", multiplyAdds: 7 * 4 * 8 * 1024 * 1024 * 64) {
         let shape = [4, 8, 1024, 64]
