@@ -1,49 +1,77 @@
 import FoveaNN
 import FoveaTensor
 
-/// A module between the vision encoder and the language model: visual tokens in, fewer or narrower ones out.
+/// A module between the vision encoder and the language model: visual tokens in, fewer or other ones out.
 ///
-/// Any batch size works, and a batch gives what its members give alone.
+/// Any batch size works, and a batch gives what its members give alone. What a method cannot take (a grid that its
+/// blocks do not tile, tokens without a grid where it is spatial) it says in `problem`; called all the same, it traps.
 public protocol Compressor: Module {
     /// Visual tokens of width C → visual tokens of width D.
-    ///
-    /// - Parameter tokens: tokens in raster order where the method is spatial; it then traps for tokens without a grid.
     func callAsFunction(_ tokens: VisualTokens) -> VisualTokens
 
-    /// How many tokens come out for one sample.
-    ///
-    /// - Parameters:
-    ///   - count: N of the input.
-    ///   - grid: the input's grid, if it has one.
-    func outputCount(_ count: Int, grid: VisualTokens.Grid?) -> Int
+    /// Why tokens of this shape cannot be compressed, in a few words; nil when they can.
+    func problem(with input: TokenShape) -> String?
 
-    /// D, the width of what comes out, for tokens of width C.
-    func outputWidth(_ width: Int) -> Int
+    /// What comes out for one sample of this shape.
+    func outputShape(_ input: TokenShape) -> TokenShape
 
-    /// What compressing one sample takes.
-    ///
-    /// - Parameters:
-    ///   - count: N of the input.
-    ///   - width: C of the input.
-    ///   - grid: the input's grid, if it has one.
-    func cost(_ count: Int, width: Int, grid: VisualTokens.Grid?) -> Cost
+    /// What compressing one sample of this shape takes.
+    func cost(_ input: TokenShape) -> Cost
+}
+
+/// How many tokens there are, how wide they are, and the raster that they form.
+public struct TokenShape: Sendable, Equatable {
+    /// N.
+    public var count: Int
+    /// C.
+    public var width: Int
+    /// The raster that the tokens form; nil when they form none.
+    public var grid: VisualTokens.Grid?
+
+    /// Tokens that form no raster.
+    public init(count: Int, width: Int) {
+        self.count = count
+        self.width = width
+    }
+
+    /// A raster of tokens.
+    public init(grid: VisualTokens.Grid, width: Int) {
+        count = grid.count
+        self.width = width
+        self.grid = grid
+    }
+}
+
+extension VisualTokens {
+    /// The shape of one sample.
+    public var shape: TokenShape {
+        var shape = TokenShape(count: count, width: width)
+        shape.grid = grid
+        return shape
+    }
 }
 
 /// What a computation takes, for one sample, in its forward pass.
 public struct Cost: Sendable, Equatable {
     /// Multiply-adds of the matrix products, those of attention among them. Norms, activations and sums are not
-    /// counted: they are limited by memory, and by convention nobody counts them.
+    /// counted: memory limits them, and published figures leave them out.
     public var multiplyAdds: Int
-    /// Numbers that the parameters hold.
-    public var parameters: Int
 
-    public init(multiplyAdds: Int = 0, parameters: Int = 0) {
-        self.multiplyAdds = multiplyAdds
-        self.parameters = parameters
+    public init(multiplyAdds: Int = 0) { self.multiplyAdds = multiplyAdds }
+
+    /// A product of [rows, inner] and [inner, columns].
+    public static func product(_ rows: Int, _ inner: Int, _ columns: Int) -> Cost {
+        Cost(multiplyAdds: rows * inner * columns)
+    }
+
+    /// Scores and mixtures of attention: queries to keys, over heads of this width together.
+    public static func attention(queries: Int, keys: Int, width: Int) -> Cost {
+        Cost(multiplyAdds: 2 * queries * keys * width)
     }
 
     /// One after the other.
-    public static func + (a: Cost, b: Cost) -> Cost {
-        Cost(multiplyAdds: a.multiplyAdds + b.multiplyAdds, parameters: a.parameters + b.parameters)
-    }
+    public static func + (a: Cost, b: Cost) -> Cost { Cost(multiplyAdds: a.multiplyAdds + b.multiplyAdds) }
+
+    /// The same some times over.
+    public static func * (times: Int, cost: Cost) -> Cost { Cost(multiplyAdds: times * cost.multiplyAdds) }
 }

@@ -149,6 +149,36 @@ public struct PerceiverResampler: Module {
     }
 }
 
+extension PerceiverResampler: Compressor {
+    /// Visual tokens [B, N, D] as one medium of one frame → latents [B, R, D], which have no place in the picture: their
+    /// positions are the mean of all, and each stands for an equal share.
+    public func callAsFunction(_ tokens: VisualTokens) -> VisualTokens {
+        let (batch, count) = (tokens.batch, latents.shape[0])
+        let z = self(tokens.features.reshaped(to: [batch, 1, 1, tokens.count, tokens.width]))
+        let share = Tensor.full([count, tokens.count], 1 / Double(max(1, tokens.count)))
+        return tokens.mixed(features: z.reshaped(to: [batch] + latents.shape), by: share)
+    }
+
+    public func problem(with input: TokenShape) -> String? {
+        input.width == latents.shape[1] ? nil : "tokens of width \(latents.shape[1]) are needed, not \(input.width)"
+    }
+
+    public func outputShape(_ input: TokenShape) -> TokenShape {
+        TokenShape(count: latents.shape[0], width: latents.shape[1])
+    }
+
+    public func cost(_ input: TokenShape) -> Cost {
+        let (count, width) = (latents.shape[0], latents.shape[1])
+        return layers.reduce(Cost()) { total, layer in
+            let inner = layer.attention.query.weight.shape[0]
+            let hidden = layer.feedForward.expand.weight.shape[0]
+            return total + 2 * .product(count, width, inner) + 2 * .product(input.count + count, width, inner)
+                + .attention(queries: count, keys: input.count + count, width: inner)
+                + 2 * .product(count, width, hidden)
+        }
+    }
+}
+
 extension WeightLayout where Model == PerceiverResampler {
     /// The names of `open_flamingo`'s `PerceiverResampler`; its `to_kv` holds keys above values.
     public static var openFlamingo: Self {

@@ -108,14 +108,6 @@ public struct VisualTokens: Sendable {
         return Tensor(values, shape: [grid.count, 2])
     }
 
-    /// The grid, for a method that needs one. Traps without it, and tells whose need it was.
-    public func requiredGrid(_ method: String) -> Grid {
-        guard let grid else {
-            trap(method, "tokens that form a grid are needed; these have been selected or mixed before", features)
-        }
-        return grid
-    }
-
     /// The same tokens with other features [B, N, C'], as after a projection of each by itself.
     public func with(features: Tensor) -> VisualTokens {
         guard Array(features.shape.prefix(2)) == Array(self.features.shape.prefix(2)) else {
