@@ -253,6 +253,38 @@ struct WholePathTests {
         #expect(try bench.prints(["inspect", "run"]).contains("not finished"))
     }
 
+    @Test("inspect shows arrays of NumPy, CIFAR and weights in several files, within 80 columns")
+    func inspectingFormats() throws {
+        let bench = try Workbench()
+        let fixtures = Workbench.project + "/Tests/Fixtures/formats/"
+        for (name, lines) in [
+            ("f4.little.npy", ["npy", "<f4", "[2, 3]", "6 elements, 24 bytes"]),
+            ("stored.npz", ["npz", "a/b", "größe", "15 tensors, 80 elements"]),
+            ("object.npy", ["|O", "0 elements"]),
+            ("shards", ["2 files", "c.weight  F16    [3]", "metadata total_size: 62", "13 parameters, 62 bytes"]),
+            ("shards/model.safetensors.index.json", ["2 files", "13 parameters"]),
+        ] {
+            let text = try bench.prints(["inspect", fixtures + name])
+            for line in lines { #expect(text.contains(line)) }
+        }
+        var records = [UInt8](repeating: 7, count: 2 * 3_073)
+        try bench.write(Data(records), to: "data_batch_1.bin")
+        let cifar = try bench.prints(["inspect", "data_batch_1.bin"])
+        #expect(cifar.contains("CIFAR-10") && cifar.contains("[2, 3, 32, 32]"))
+        records[3_073] = 10
+        try bench.write(Data(records), to: "data_batch_1.bin")
+        try bench.refuses(["inspect", "data_batch_1.bin"], mentions: ["byte 3073"])
+
+        let long = String(repeating: "block.", count: 50) + "weight"
+        try writeSafetensors(
+            [long: .ones([2, 3, 4])], metadata: ["note": String(repeating: "x", count: 500)],
+            to: bench.file("long.safetensors"))
+        let text = try bench.prints(["inspect", "long.safetensors"])
+        #expect(text.split(separator: "\n").allSatisfy { $0.count <= 80 })
+        #expect(text.contains("[2, 3, 4]"))
+        #expect(try bench.prints(["inspect", "long.safetensors", "--json"]).contains(long))
+    }
+
     @Test("data digits describes the set and draws it")
     func data() throws {
         let bench = try Workbench()

@@ -10,7 +10,8 @@ import Testing
 
     /// Reads `count` damaged copies of a file, and returns how many were refused.
     private func refusals(
-        of original: [UInt8], _ count: Int, seed: UInt64, repair: (inout [UInt8]) -> Void = { _ in },
+        of original: [UInt8], _ count: Int, seed: UInt64, suffix: String = "",
+        repair: (inout [UInt8]) -> Void = { _ in },
         read: (String) throws -> Void
     ) throws -> Int {
         var generator = SeededGenerator(seed: seed)
@@ -18,13 +19,14 @@ import Testing
         for number in 0..<count {
             var bytes = mutated(original, &generator)
             repair(&bytes)
-            let path = try scratch.place(bytes, as: "damaged \(number)")
+            let path = try scratch.place(bytes, as: "damaged \(number)\(suffix)")
             defer { unlink(path) }
             do {
                 try read(path)
             } catch let error as FileError {
                 refused += 1
-                #expect(error.path == path)
+                // An index names other files, which may be missing.
+                #expect(suffix.isEmpty ? error.path == path : error.path.hasPrefix(scratch.path))
                 #expect(isOneLine(error.description))
             } catch {
                 Issue.record("damage \(number) of seed \(seed) threw \(error)")
@@ -83,6 +85,78 @@ import Testing
         #expect(refused > 700)
     }
 
+    @Test(
+        arguments: [("f4.little.npy", 9), ("fortran.big.npy", 10), ("fields.npy", 11), ("u8.big.npy", 12)]
+            as [(String, UInt64)])
+    func npy(name: String, seed: UInt64) throws {
+        let refused = try refusals(of: fileBytes(Fixtures.path(name)), 2_000, seed: seed) { path in
+            let header = try npyHeader(path)
+            #expect(try readNPY(path).shape == header.shape)
+            _ = try readNPY(path).bytes()
+        }
+        #expect(refused > 1_000)
+    }
+
+    @Test(arguments: [false, true], [false, true])
+    func npz(isDeflated: Bool, repaired: Bool) throws {
+        var zip = ZipBuilder()
+        for name in ["i4.little.npy", "fortran.npy", "u2.big.npy", "empty.npy"] {
+            zip.members.append(.init(name, try fileBytes(Fixtures.path(name))))
+            zip.members[zip.members.count - 1].isDeflated = isDeflated
+        }
+        func read(_ path: String) throws {
+            let file = try NPZFile(reading: path)
+            for (name, tensor) in try file.tensors() {
+                #expect(tensor.shape == file.entries[name]?.shape)
+                _ = tensor.bytes()
+            }
+        }
+        guard repaired else {
+            let refused = try refusals(of: zip.bytes, 3_000, seed: 13, read: read)
+            return #expect(refused > 2_000)
+        }
+        // Around a damaged array everything is as it should be, checksums too.
+        for index in zip.members.indices {
+            _ = try refusals(
+                of: zip.members[index].content, 1_000, seed: 14 + UInt64(index),
+                repair: { content in
+                    var damaged = zip
+                    damaged.members[index].content = content
+                    content = damaged.bytes
+                }, read: read)
+        }
+    }
+
+    @Test func npzOfNumPy() throws {
+        for name in ["stored.npz", "deflated.npz"] {
+            let refused = try refusals(of: fileBytes(Fixtures.path(name)), 1_500, seed: 20) {
+                _ = try NPZFile(reading: $0).tensors()
+            }
+            #expect(refused > 750)
+        }
+    }
+
+    @Test func cifar() throws {
+        let whole = CIFARTests.record([3], first: 0) + CIFARTests.record([9], first: 1)
+        let refused = try refusals(of: whole, 1_000, seed: 21) { path in
+            let (images, labels) = try readCIFAR10(path)
+            #expect(images.shape[0] == labels.shape[0])
+            _ = images.bytes()
+        }
+        #expect(refused > 400)
+    }
+
+    @Test func safetensorsIndex() throws {
+        for name in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"] {
+            try scratch.place(fileBytes(Fixtures.path("shards/\(name)")), as: name)
+        }
+        let whole = try fileBytes(Fixtures.path("shards/model.safetensors.index.json"))
+        let refused = try refusals(of: whole, 3_000, seed: 22, suffix: ".json") { path in
+            _ = try SafetensorsArchive(reading: path).tensors()
+        }
+        #expect(refused > 2_000)
+    }
+
     @Test func noiseIsNoFileOfAnyKind() throws {
         var generator = SeededGenerator(seed: 7)
         for length in 0..<200 {
@@ -90,6 +164,9 @@ import Testing
             #expect(throws: FileError.self) { _ = try SafetensorsFile(reading: path) }
             #expect(throws: FileError.self) { _ = try readIDX(path) }
             #expect(throws: FileError.self) { _ = try readPNG(path) }
+            #expect(throws: FileError.self) { _ = try readNPY(path) }
+            #expect(throws: FileError.self) { _ = try NPZFile(reading: path) }
+            #expect(throws: FileError.self) { _ = try readCIFAR10(path) }
         }
     }
 }

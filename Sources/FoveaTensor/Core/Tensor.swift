@@ -46,7 +46,7 @@ public struct Tensor: Sendable {
     }
 
     /// The most axes that the loops in C walk.
-    static let maxRank = 32
+    package static let maxRank = 32
 
     /// How many axes there are.
     public var rank: Int { shape.count }
@@ -71,7 +71,7 @@ public struct Tensor: Sendable {
     }
 
     /// A view of the same storage. Strides that turn out row-major are dropped.
-    func view(shape: [Int], strides: [Int], offset: Int) -> Tensor {
+    package func view(shape: [Int], strides: [Int], offset: Int) -> Tensor {
         var dense = true
         var expected = 1
         for axis in shape.indices.reversed() where shape[axis] != 1 {

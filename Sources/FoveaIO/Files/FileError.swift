@@ -71,3 +71,10 @@ func quoted(_ name: String) -> String {
     else { return "\"\(escapingControls(name))\"" }
     return "\"\(escapingControls(String(scalars[..<end])))…\""
 }
+
+/// The first of the names out of a file, for an error message.
+func listing(_ names: some Collection<String>) -> String {
+    guard !names.isEmpty else { return "none" }
+    let first = names.prefix(5).map { quoted($0) }.joined(separator: ", ")
+    return names.count > 5 ? "\(first) and \(names.count - 5) more" : first
+}

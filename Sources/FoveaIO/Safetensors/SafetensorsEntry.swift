@@ -59,17 +59,3 @@ struct SafetensorsType {
     /// The type's place in `all`.
     static func rank(of dtype: DType) -> Int { all.firstIndex { $0.dtype == dtype } ?? 0 }
 }
-
-/// The product of the lengths, or nil where it overflows.
-///
-/// Lengths of zero are left out of the check's way: a tensor of shape [2⁶², 2⁶², 0] is empty, but its strides overflow
-/// all the same.
-func checkedCount(_ shape: [Int]) -> Int? {
-    var count = 1
-    for length in shape where length != 0 {
-        let (product, overflow) = count.multipliedReportingOverflow(by: length)
-        if overflow { return nil }
-        count = product
-    }
-    return shape.contains(0) ? 0 : count
-}

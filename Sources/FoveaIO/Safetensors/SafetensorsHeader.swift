@@ -45,7 +45,7 @@ struct SafetensorsHeader {
         guard length > 0, file[8] == UInt8(ascii: "{") else {
             throw FileError(path: path, problem: "header byte 0: expected '{', with nothing before it")
         }
-        do throws(JSONProblem) {
+        do throws(TextProblem) {
             let found = try parse(UnsafeRawBufferPointer(rebasing: file[8..<dataStart]))
             try place(found, dataStart: dataStart, dataCount: file.count - dataStart)
         } catch {
@@ -63,18 +63,18 @@ struct SafetensorsHeader {
         let begin: Int
         let end: Int
 
-        func problem(_ text: String) -> JSONProblem {
-            JSONProblem(offset: headerOffset, problem: "tensor \(quoted(name)): \(text)")
+        func problem(_ text: String) -> TextProblem {
+            TextProblem(offset: headerOffset, problem: "tensor \(quoted(name)): \(text)")
         }
     }
 
-    private mutating func parse(_ header: UnsafeRawBufferPointer) throws(JSONProblem) -> [Found] {
+    private mutating func parse(_ header: UnsafeRawBufferPointer) throws(TextProblem) -> [Found] {
         var found: [Found] = []
         var metadata: OrderedDictionary<String, String> = [:]
         var json = StrictJSON(header)
-        try json.object("the header") { (name, offset, json) throws(JSONProblem) in
+        try json.object("the header") { (name, offset, json) throws(TextProblem) in
             if name == Self.metadataKey {
-                try json.object(Self.metadataKey) { (key, _, json) throws(JSONProblem) in
+                try json.object(Self.metadataKey) { (key, _, json) throws(TextProblem) in
                     metadata[key] = try json.string("the value of \(quoted(key)) in \(Self.metadataKey)")
                 }
             } else {
@@ -88,38 +88,38 @@ struct SafetensorsHeader {
 
     private static func tensor(
         _ name: String, _ offset: Int, _ json: inout StrictJSON
-    ) throws(JSONProblem) -> Found {
+    ) throws(TextProblem) -> Found {
         let what = "tensor \(quoted(name))"
         var type: SafetensorsType?
         var shape: [Int]?
         var offsets: [Int]?
-        try json.object(what) { (field, fieldOffset, json) throws(JSONProblem) in
+        try json.object(what) { (field, fieldOffset, json) throws(TextProblem) in
             switch field {
             case "dtype":
                 let typeName = try json.string("the dtype of \(what)")
                 type = SafetensorsType.named(typeName)
                 if type == nil {
                     let known = SafetensorsType.all.map(\.name).joined(separator: " ")
-                    throw JSONProblem(
+                    throw TextProblem(
                         offset: fieldOffset,
                         problem: "\(what): unknown dtype \(quoted(typeName)); expected one of \(known)")
                 }
             case "shape": shape = try json.wholeNumbers("the shape of \(what)", limit: rankLimit)
             case "data_offsets": offsets = try json.wholeNumbers("the data_offsets of \(what)", limit: 2)
             default:
-                throw JSONProblem(
+                throw TextProblem(
                     offset: fieldOffset,
                     problem: "\(what): unknown field \(quoted(field)); expected dtype, shape and data_offsets")
             }
         }
-        func missing(_ field: String) -> JSONProblem {
-            JSONProblem(offset: offset, problem: "\(what): the field \(field) is missing")
+        func missing(_ field: String) -> TextProblem {
+            TextProblem(offset: offset, problem: "\(what): the field \(field) is missing")
         }
         guard let type else { throw missing("dtype") }
         guard let shape else { throw missing("shape") }
         guard let offsets else { throw missing("data_offsets") }
         guard offsets.count == 2 else {
-            throw JSONProblem(
+            throw TextProblem(
                 offset: offset, problem: "\(what): data_offsets has length \(offsets.count); expected [begin, end]")
         }
         return Found(
@@ -127,7 +127,7 @@ struct SafetensorsHeader {
     }
 
     /// Checks that the tensors cover the data one after the other, from its first byte to its last, and lists them.
-    private mutating func place(_ found: [Found], dataStart: Int, dataCount: Int) throws(JSONProblem) {
+    private mutating func place(_ found: [Found], dataStart: Int, dataCount: Int) throws(TextProblem) {
         // An empty tensor stands before the one that begins at the same byte.
         let ordered = found.sorted { ($0.begin, $0.end) < ($1.begin, $1.end) }
         entries.reserveCapacity(ordered.count)
@@ -168,7 +168,7 @@ struct SafetensorsHeader {
             reached = tensor.end
         }
         guard reached == dataCount else {
-            throw JSONProblem(
+            throw TextProblem(
                 offset: 0,
                 problem:
                     "the tensors end after \(reached) bytes of data, but the file holds \(dataCount); expected no "

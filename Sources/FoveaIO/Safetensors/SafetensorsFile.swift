@@ -42,7 +42,7 @@ public struct SafetensorsFile: Sendable {
     ///   of a BOOL tensor is neither 0 nor 1.
     public func tensor(_ name: String) throws(FileError) -> Tensor {
         guard let entry = entries[name] else {
-            throw FileError(path: path, problem: "holds no tensor \(quoted(name)); it holds \(listing)")
+            throw FileError(path: path, problem: "holds no tensor \(quoted(name)); it holds \(listing(entries.keys))")
         }
         guard let dtype = entry.dtype else {
             let held = SafetensorsType.all.filter { $0.dtype != nil }.map(\.name).joined(separator: " ")
@@ -53,28 +53,9 @@ public struct SafetensorsFile: Sendable {
                     + "it to one of \(held)"
             )
         }
-        guard entry.byteCount > 0, let base = file.bytes.baseAddress else {
-            return Tensor(uninitialized: entry.shape, dtype)
+        return try file.tensor(entry.shape, dtype, at: entry.byteRange.lowerBound) { problem in
+            FileError(path: path, problem: "tensor \(quoted(name)): \(problem)")
         }
-        let address = base + entry.byteRange.lowerBound
-        let bytes = UnsafeRawBufferPointer(start: address, count: entry.byteCount)
-        if dtype == .bool, let wrong = bytes.firstIndex(where: { $0 > 1 }) {
-            throw FileError(
-                path: path,
-                problem:
-                    "tensor \(quoted(name)): element \(wrong) of this BOOL tensor is the byte "
-                    + "\(bytes[wrong]); expected 0 or 1"
-            )
-        }
-        guard UInt(bitPattern: address) % UInt(dtype.size) == 0 else {
-            try checkMemory(entry.byteCount, path)
-            let copy = Tensor(uninitialized: entry.shape, dtype)
-            copy.write { $0.copyMemory(from: address, byteCount: entry.byteCount) }
-            return copy
-        }
-        return Tensor(
-            storage: Storage(borrowing: address, byteCount: entry.byteCount, owner: file), shape: entry.shape,
-            dtype: dtype)
     }
 
     /// All tensors in the order of their data.
@@ -84,12 +65,5 @@ public struct SafetensorsFile: Sendable {
         var tensors = OrderedDictionary<String, Tensor>(minimumCapacity: entries.count)
         for name in entries.keys { tensors[name] = try tensor(name) }
         return tensors
-    }
-
-    /// The first names, for an error message.
-    private var listing: String {
-        guard !entries.isEmpty else { return "none" }
-        let first = entries.keys.prefix(5).map { quoted($0) }.joined(separator: ", ")
-        return entries.count > 5 ? "\(first) and \(entries.count - 5) more" : first
     }
 }

@@ -24,7 +24,7 @@ public func readPNG(_ path: String) throws(FileError) -> Tensor {
     let (height, width) = (Int(image.state.pointee.height), Int(image.state.pointee.width))
     try checkPixels(height: height, width: width, path)
     // A pixel takes one bit at least, and deflate has its limit.
-    guard height * width / 8 / GzipReader.ratioLimit <= bytes.count else {
+    guard height * width / 8 / Inflater.ratioLimit <= bytes.count else {
         throw FileError(
             path: path, problem: "announces \(width) x \(height) pixels, which \(bytes.count) bytes of PNG cannot hold")
     }
