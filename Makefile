@@ -15,13 +15,14 @@ RUN := runs/digits-resampler
 FOVEA := .build/release/fovea
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo build test lint format bench bench-peers docs clean
+.PHONY: help setup demo build test coverage lint format bench bench-peers docs clean
 
 help:
 	@echo 'make setup        install the system libraries that are missing (OpenBLAS, LAPACK, libpng, zlib, pkg-config)'
 	@echo 'make demo         setup, build, train a resampler on digits, evaluate it, export its weights'
 	@echo 'make build        build the command line tool in release'
 	@echo 'make test         run the whole test suite'
+	@echo 'make coverage     run the tests and print the share of lines that they reach, by target'
 	@echo 'make lint         check the format of all Swift files'
 	@echo 'make format       format all Swift files in place'
 	@echo 'make bench        time ops, modules and training steps'
@@ -133,6 +134,19 @@ build: setup
 # Testing; without the flag a run of no XCTest cases is reported too.
 test: setup
 	$(SWIFT) test --disable-xctest
+
+# Built apart, since the counters cost time. A process that traps writes no counts, so that the tests of traps add
+# nothing; the C kernels are not counted.
+coverage: setup
+	$(SWIFT) test --disable-xctest --enable-code-coverage --scratch-path .build-coverage
+	@tool=$$(dirname "$$(readlink -f "$$(command -v $(SWIFT))")")/llvm-cov; \
+	[ -x "$$tool" ] || tool='xcrun llvm-cov'; \
+	built=.build-coverage/debug; \
+	tests=$$(find -L $$built/FoveaPackageTests.xctest -type f -name 'FoveaPackageTests*' | head -n 1); \
+	for target in $(DOCUMENTED) FoveaCLI; do \
+		$$tool report "$$tests" -instr-profile $$built/codecov/default.profdata --sources $(CURDIR)/Sources/$$target | \
+			awk -v target=$$target '/^TOTAL/ { printf "%-18s %s of %d lines\n", target, $$10, $$8 }'; \
+	done
 
 lint:
 	$(SWIFT) format lint --strict --recursive --configuration .swift-format $(SWIFT_FILES)

@@ -279,6 +279,38 @@ private struct NaiveSGD {
         }
     }
 
+    @Test(
+        "200 steps of PyTorch's optimizers with its schedules and its clipping",
+        arguments: [
+            (
+                "adamw",
+                AdamW(learningRate: .warmupCosine(peak: 0.05, warmup: 20, total: 200, floor: 0.1), weightDecay: 0.1)
+            ),
+            (
+                "sgd-nesterov",
+                SGD(
+                    learningRate: .warmupLinear(peak: 0.05, warmup: 20, total: 200, floor: 0.1), momentum: 0.8,
+                    nesterov: true, weightDecay: 0.03)
+            ),
+        ] as [(String, any Optimizer)])
+    func pytorchLong(_ run: String, _ start: any Optimizer) throws {
+        let file = try SafetensorsFile(reading: repository + "/Tests/Fixtures/optimizers/optimizers.safetensors")
+        var (model, optimizer) = (Pair(), start)
+        (model.weight, model.bias) = (try file.tensor("start.weight"), try file.tensor("start.bias"))
+        for step in 0..<200 {
+            let gradients = Gradients([
+                "weight": try file.tensor("gradient.\(step % 10).weight"),
+                "bias": try file.tensor("gradient.\(step % 10).bias"),
+            ])
+            optimizer.update(&model, along: gradients.clipped(toNorm: 1))
+            guard step % 20 == 19 else { continue }
+            for (path, tensor) in model.parameters {
+                let want = try file.tensor("long-\(run).\(step).\(path)").doubles
+                #expect(difference(tensor.doubles, want) < 1e-11, "\(path) after step \(step)")
+            }
+        }
+    }
+
     /// The counters are the process's: a process of its own keeps other tests out of them.
     @Test("updates happen in place: no memory is asked for, and none moves, over 100 updates")
     func inPlace() async {

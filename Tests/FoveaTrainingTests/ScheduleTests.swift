@@ -1,4 +1,5 @@
 import Foundation
+import FoveaIO
 import FoveaTraining
 import Testing
 
@@ -38,6 +39,20 @@ import Testing
         }
         #expect(abs(Schedule.warmupCosine(peak: 1, warmup: 0, total: 10).rate(at: 5) - 0.5) < 1e-15)
         #expect(abs(Schedule.warmupCosine(peak: 1, warmup: 0, total: 10).rate(at: 10)) < 1e-15)
+    }
+
+    @Test(
+        "200 rates of PyTorch's schedules",
+        arguments: [
+            ("constant", .constant(0.05, warmup: 20)),
+            ("linear", .warmupLinear(peak: 0.05, warmup: 20, total: 200, floor: 0.1)),
+            ("cosine", .warmupCosine(peak: 0.05, warmup: 20, total: 200, floor: 0.1)),
+        ] as [(String, Schedule)])
+    func pytorch(_ name: String, _ schedule: Schedule) throws {
+        let file = try SafetensorsFile(reading: repository + "/Tests/Fixtures/optimizers/optimizers.safetensors")
+        let rates = try file.tensor("schedule.\(name)").doubles
+        #expect(rates.count == 200)
+        #expect(difference(rates.indices.map { schedule.rate(at: $0) }, rates) < 1e-15)
     }
 
     @Test("beyond the total the rate stays at the floor")

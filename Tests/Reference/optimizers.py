@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs PyTorch's optimizers for ten steps on fixed gradients and stores what the parameters become.
+"""Runs PyTorch's optimizers on fixed gradients, and its schedules, and stores what they give.
 
     python3 optimizers.py [--output FOLDER]
 
@@ -7,9 +7,11 @@ Two parameters, a matrix `weight` [3, 4] and a vector `bias` [4], in float64. Th
 
     start.<parameter>                 before the first step
     gradient.<step>.<parameter>       the gradient of step 0 ... 9
-    <run>.<step>.<parameter>          after that step
+    <run>.<step>.<parameter>          after that step, for each of RUNS
+    schedule.<name>                   [200], the rates of each of SCHEDULES
+    long-<run>.<step>.<parameter>     after every 20 of 200 steps with a schedule and with clipping, for each of LONG
 
-for each run of RUNS below. The matrix decays and the vector does not, as two parameter groups.
+The matrix decays and the vector does not, as two parameter groups. The long runs take the ten gradients in turn.
 """
 
 import argparse
@@ -20,7 +22,8 @@ from safetensors.torch import save_file
 
 from published import FIXTURES
 
-STEPS = 10
+STEPS, LONG_STEPS = 10, 200
+PEAK, WARMUP, FLOOR, CLIP = 0.05, 20, 0.1, 1.0
 
 # Each with the decay of the matrix. The second run has an epsilon large enough to tell where it stands.
 RUNS = {
@@ -30,6 +33,49 @@ RUNS = {
     "sgd-momentum": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}, 0.02),
     "sgd-nesterov": (torch.optim.SGD, {"lr": 0.05, "momentum": 0.8, "nesterov": True}, 0.03),
 }
+
+
+# The optimizers and schedules of the long runs.
+LONG = {"adamw": "cosine", "sgd-nesterov": "linear"}
+
+
+def schedules(optimizer):
+    """By name: PyTorch's own, put together from a warm-up and what follows."""
+    lr = torch.optim.lr_scheduler
+
+    def warmed(after):
+        rising = lr.LinearLR(optimizer, 1 / WARMUP, 1, WARMUP - 1)
+        return lr.SequentialLR(optimizer, [rising, after], [WARMUP])
+
+    rest = LONG_STEPS - WARMUP
+    return {
+        "constant": lambda: warmed(lr.ConstantLR(optimizer, 1, 0)),
+        "linear": lambda: warmed(lr.LinearLR(optimizer, 1, FLOOR, rest)),
+        "cosine": lambda: warmed(lr.CosineAnnealingLR(optimizer, rest, FLOOR * PEAK)),
+    }
+
+
+def rates(name):
+    """The rates of 200 steps."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=PEAK)
+    schedule = schedules(optimizer)[name]()
+    found = []
+    for _ in range(LONG_STEPS):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def started(run, tensors):
+    """Fresh parameters and their optimizer."""
+    optimizer_class, options, decay = RUNS[run]
+    parameters = {name: torch.nn.Parameter(tensors[f"start.{name}"].clone()) for name in ("weight", "bias")}
+    groups = [
+        {"params": [parameters["weight"]], "weight_decay": decay},
+        {"params": [parameters["bias"]], "weight_decay": 0.0},
+    ]
+    return parameters, optimizer_class(groups, foreach=False, **options)
 
 
 def main():
@@ -48,22 +94,31 @@ def main():
             tensors[f"gradient.{step}.{name}"] = torch.randn(shape, dtype=torch.float64) * scale
         tensors[f"gradient.{step}.weight"][0, step % 4] = 0
 
-    for run, (optimizer_class, options, decay) in RUNS.items():
-        parameters = {name: torch.nn.Parameter(tensors[f"start.{name}"].clone()) for name in shapes}
-        optimizer = optimizer_class(
-            [
-                {"params": [parameters["weight"]], "weight_decay": decay},
-                {"params": [parameters["bias"]], "weight_decay": 0.0},
-            ],
-            foreach=False,
-            **options,
-        )
+    for run in RUNS:
+        parameters, optimizer = started(run, tensors)
         for step in range(STEPS):
             for name, parameter in parameters.items():
                 parameter.grad = tensors[f"gradient.{step}.{name}"].clone()
             optimizer.step()
             for name, parameter in parameters.items():
                 tensors[f"{run}.{step}.{name}"] = parameter.detach().clone()
+
+    for name in ("constant", "linear", "cosine"):
+        tensors[f"schedule.{name}"] = rates(name)
+    for run, name in LONG.items():
+        parameters, optimizer = started(run, tensors)
+        for group in optimizer.param_groups:
+            group["lr"] = PEAK
+        schedule = schedules(optimizer)[name]()
+        for step in range(LONG_STEPS):
+            for name, parameter in parameters.items():
+                parameter.grad = tensors[f"gradient.{step % STEPS}.{name}"].clone()
+            torch.nn.utils.clip_grad_norm_(parameters.values(), CLIP)
+            optimizer.step()
+            schedule.step()
+            if (step + 1) % 20 == 0:
+                for name, parameter in parameters.items():
+                    tensors[f"long-{run}.{step}.{name}"] = parameter.detach().clone()
 
     arguments.output.mkdir(parents=True, exist_ok=True)
     save_file(tensors, arguments.output / "optimizers.safetensors", metadata={"torch": torch.__version__})
