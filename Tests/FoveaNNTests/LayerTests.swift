@@ -217,8 +217,8 @@ private let (wide, narrow) = (1e-12, 2e-5)
         // The identity as projection and no positions show the order of the pixels.
         var layer = PatchEmbedding(
             imageSize: (4, 6), patchSize: 2, channels: 3, width: 12, key: RandomKey(seed: 0))
-        layer.projection.weight = Tensor((0..<144).map { Float($0 / 12 == $0 % 12 ? 1 : 0) }, shape: [12, 12])
-        layer.projection.bias = .zeros([12])
+        layer.weight = Tensor((0..<144).map { Float($0 / 12 == $0 % 12 ? 1 : 0) }, shape: [12, 3, 2, 2])
+        layer.bias = .zeros([12])
         layer.positions = .zeros([6, 12])
         // A pixel's number tells where it is: picture, channel, row, column.
         var pixels: [Float] = []
@@ -250,15 +250,56 @@ private let (wide, narrow) = (1e-12, 2e-5)
     func patchEmbedding() {
         let layer = stirred(
             PatchEmbedding(imageSize: (2, 4), patchSize: 2, channels: 1, width: 3, key: RandomKey(seed: 0)))
-        #expect(layer.positions.shape == [2, 3] && layer.projection.weight.shape == [3, 4])
+        #expect(layer.positions.shape == [2, 3] && layer.weight.shape == [3, 1, 2, 2])
+        var projection = Linear(4, 3, key: RandomKey(seed: 0))
+        (projection.weight, projection.bias) = (layer.weight.reshaped(to: [3, 4]), layer.bias)
         let x = Tensor.sample([2, 1, 2, 4], "x")
         let pixels = x.doubles
         var expected: [Double] = []
         for picture in 0..<2 {
             let patches = [[0, 1, 4, 5], [2, 3, 6, 7]].map { $0.map { pixels[picture * 8 + $0] } }
-            expected += (naiveLinear(patches, layer.projection) + layer.positions.matrix).flatMap { $0 }
+            expected += (naiveLinear(patches, projection) + layer.positions.matrix).flatMap { $0 }
         }
         #expect(difference(layer(x).doubles, expected) < wide)
+    }
+
+    @Test("a class token stands in front of the patches, with the first position")
+    func classToken() {
+        let layer = stirred(
+            PatchEmbedding(
+                imageSize: (2, 4), patchSize: 2, channels: 1, width: 3, bias: false, classToken: true,
+                key: RandomKey(seed: 0)))
+        #expect(layer.parameters.keys.elements == ["weight", "classToken", "positions"])
+        let x = Tensor.sample([2, 1, 2, 4], "x")
+        var plain = PatchEmbedding(
+            imageSize: (2, 4), patchSize: 2, channels: 1, width: 3, bias: false, key: RandomKey(seed: 0))
+        (plain.weight, plain.positions) = (layer.weight, layer.positions.sliced(axis: 0, 1..<3))
+        let tokens = layer(x)
+        #expect(tokens.shape == [2, 3, 3])
+        #expect(difference(tokens.sliced(axis: 1, 1..<3), plain(x)) < wide)
+        for picture in 0..<2 {
+            #expect(difference(tokens[picture][0], layer.classToken! + layer.positions[0]) < wide)
+        }
+    }
+
+    @Test("pictures of another size get positions in between, and pixels that fill no patch are left out")
+    func otherSizes() {
+        let layer = stirred(
+            PatchEmbedding(
+                imageSize: (4, 4), patchSize: 2, channels: 1, width: 3, classToken: true, key: RandomKey(seed: 0)))
+        let x = Tensor.sample([1, 1, 5, 7], "x")
+        let whole = x.sliced(axis: 2, 0..<4).sliced(axis: 3, 0..<6)
+        #expect(difference(layer(x), layer(whole)) == 0)
+        // The same pixels without positions show what was added: the positions, as a picture of three channels.
+        var bare = layer
+        bare.positions = .zeros([5, 3], dtype: .float64)
+        let added = layer(x) - bare(x)
+        let picture = layer.positions.sliced(axis: 0, 1..<5).transposed(0, 1).reshaped(to: [1, 3, 2, 2])
+        let between = picture.interpolatedBicubic(to: Size2D(2, 3)).reshaped(to: [3, 6]).transposed(0, 1)
+        #expect(difference(added[0], concatenated([layer.positions.sliced(axis: 0, 0..<1), between], axis: 0)) < wide)
+        // As many patches in another grid are another size too.
+        let tall = Tensor.sample([1, 1, 8, 2], "tall")
+        #expect(difference((layer(tall) - bare(tall))[0], layer.positions) > 1e-3)
     }
 
     @Test("a transformer block adds attention and MLP, each of the normed stream")

@@ -20,6 +20,7 @@ extension ShapedCall {
         "maxPooling": [.init("plain", [3, 5, 62, 74]), .init("padding", [3, 5, 51, 62])],
         "adaptiveAveragePooling": [.init("uneven", [5, 7, 51, 62])],
         "bilinearInterpolation": [.init("up", [31, 171, 3, 4])],
+        "bicubicInterpolation": [.init("up", [31, 171, 3, 4])],
         "nearestInterpolation": [.init("down", [41, 61, 5, 6])],
         "convolution": [
             .init("plain", [2, 5, 41, 43], [7, 5, 3, 3], [7]), .init("groups", [3, 8, 41, 43], [10, 4, 2, 2], [10]),

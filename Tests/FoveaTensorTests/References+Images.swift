@@ -71,6 +71,33 @@ extension Reference {
                 return sum / total
             }
         },
+        "bicubicInterpolation": Reference((1e-12, 1), (16, 1)) { label, inputs in
+            let sizes = ["up": (5, 7), "down": (2, 4), "one pixel": (3, 3), "view": (5, 7), "empty": (5, 7)]
+            guard let (height, width) = sizes[label] else { return nil }
+            let x = inputs[0]
+            /// Keys' piecewise cubic with a = −3/4, zero from distance 2 on.
+            func cubic(_ distance: Double) -> Double {
+                let d = distance.magnitude
+                if d >= 2 { return 0 }
+                let (square, cube) = (d * d, d * d * d)
+                return d <= 1 ? 1.25 * cube - 2.25 * square + 1 : -0.75 * cube + 3.75 * square - 6 * d + 3
+            }
+            return Grid([x.shape[0], x.shape[1], height, width]) { at in
+                let down = (Double(at[2]) + 0.5) * Double(x.shape[2]) / Double(height) - 0.5
+                let across = (Double(at[3]) + 0.5) * Double(x.shape[3]) / Double(width) - 0.5
+                var sum = 0.0
+                // Two pixels more on each side, which repeat the edge.
+                for row in -2...x.shape[2] + 1 {
+                    for column in -2...x.shape[3] + 1 {
+                        let pixel = [
+                            at[0], at[1], min(max(row, 0), x.shape[2] - 1), min(max(column, 0), x.shape[3] - 1),
+                        ]
+                        sum += cubic(Double(row) - down) * cubic(Double(column) - across) * x[pixel]
+                    }
+                }
+                return sum
+            }
+        },
         "nearestInterpolation": moving { label, inputs in
             guard let (height, width) = ["up": (5, 7), "down": (2, 4), "empty": (5, 7)][label] else { return nil }
             let x = inputs[0]

@@ -35,6 +35,10 @@ struct ParityCase: Sendable, CustomTestStringConvertible {
     }
 }
 
+/// Gradients that are zero in exact arithmetic, by module: a vector that is added to every key changes no softmax. What
+/// published code makes of them is rounding, 2.4e-6 at most in these files.
+private let vanishing = ["vision-encoder": "k_proj.bias"]
+
 @Suite("parity with published code") struct ParityTests {
     @Test("every form that has published code has its case")
     func present() {
@@ -78,6 +82,13 @@ struct ParityCase: Sendable, CustomTestStringConvertible {
         let wantedGradients = try parity.tensors("gradients")
         #expect(Set(gradients.keys) == Set(wantedGradients.keys))
         for (name, want) in wantedGradients {
+            if let suffix = vanishing[description.module], name.hasSuffix(suffix) {
+                for tensor in [gradients[name], want] {
+                    #expect(
+                        relativeDifference(tensor, .zeros(want.shape)) <= 5e-3, "gradient of \(name) does not vanish")
+                }
+                continue
+            }
             let difference = relativeDifference(gradients[name], want)
             #expect(difference <= 10 * type.tolerance, "gradient of \(name): \(difference)")
         }

@@ -92,8 +92,8 @@ private func activeStreams(_ value: Any) -> (on: Int, all: Int) {
         let stored = StoredMembers(of: block)
         #expect(stored.tensors.count == 2 + 8 + 2 + 4)
         #expect(stored.tensors.contains("attention.query.bias"))
-        #expect(stored.modules.count == 5 + 4 + 3)
-        #expect(stored.streams == ["attentionDropout.stream", "mlpDropout.stream"])
+        #expect(stored.modules.count == 6 + 5 + 2)
+        #expect(stored.streams == ["attention.dropout.stream", "attentionDropout.stream", "mlpDropout.stream"])
         #expect(forgotten(by: block) == [])
     }
 

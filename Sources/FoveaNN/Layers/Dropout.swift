@@ -18,9 +18,12 @@ public struct Dropout: Module {
         visitor.randomStream("dropout", &stream)
     }
 
+    /// What an op that drops on its own is told: the rate and this step's key; nil when nothing is dropped.
+    var draw: (rate: Double, key: RandomKey)? { stream.key.flatMap { rate > 0 ? (rate, $0) : nil } }
+
     /// x of any shape → the same shape.
     public func callAsFunction(_ x: Tensor) -> Tensor {
-        guard let key = stream.key, rate > 0 else { return x }
-        return x.droppingOut(rate, key: key)
+        guard let draw else { return x }
+        return x.droppingOut(draw.rate, key: draw.key)
     }
 }

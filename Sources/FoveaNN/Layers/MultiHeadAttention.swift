@@ -13,6 +13,8 @@ public struct MultiHeadAttention: Module {
     public var value: Linear
     /// [H·d] → [C].
     public var output: Linear
+    /// Of the attention weights, in training.
+    public var dropout: Dropout
     /// H.
     public let heads: Int
 
@@ -22,10 +24,11 @@ public struct MultiHeadAttention: Module {
     ///   - heads: H.
     ///   - headWidth: d; C / H unless given.
     ///   - bias: whether the four projections have biases.
+    ///   - dropout: the share of attention weights that is dropped in training.
     ///   - randomKey: of the random numbers that the weights start with.
     public init(
         _ width: Int, contextWidth: Int? = nil, heads: Int, headWidth: Int? = nil, bias: Bool = true,
-        key randomKey: RandomKey
+        dropout: Double = 0, key randomKey: RandomKey
     ) {
         guard heads > 0, headWidth != nil || width % heads == 0 else {
             trap("MultiHeadAttention", "width \(width) does not divide by \(heads) heads; give headWidth")
@@ -33,6 +36,7 @@ public struct MultiHeadAttention: Module {
         let inner = heads * (headWidth ?? width / heads)
         let context = contextWidth ?? width
         self.heads = heads
+        self.dropout = Dropout(dropout)
         query = Linear(width, inner, bias: bias, key: randomKey.folding("query"))
         key = Linear(context, inner, bias: bias, key: randomKey.folding("key"))
         value = Linear(context, inner, bias: bias, key: randomKey.folding("value"))
@@ -44,6 +48,7 @@ public struct MultiHeadAttention: Module {
         visitor.module("key", &key)
         visitor.module("value", &value)
         visitor.module("output", &output)
+        visitor.module("dropout", &dropout)
     }
 
     /// x [B, N, C] attends to context [B, M, Cm], or to itself → [B, N, C].
@@ -59,7 +64,8 @@ public struct MultiHeadAttention: Module {
         }
         let attended = attention(
             query: query(x).splitIntoHeads(heads), keys: key(context).splitIntoHeads(heads),
-            values: value(context).splitIntoHeads(heads), mask: mask)
+            values: value(context).splitIntoHeads(heads), mask: mask,
+            dropout: dropout.draw)
         return output(attended.joiningHeads())
     }
 }

@@ -18,13 +18,12 @@ public struct SelfAttention: Module {
     public var value: Linear
     /// [H·d] → [C].
     public var output: Linear
+    /// Of the attention weights, in training.
+    public var dropout: Dropout
     /// H.
     public let heads: Int
     /// G.
     public let keyHeads: Int
-    /// The share of attention weights that is dropped in training.
-    public let dropout: Double
-    private var stream = RandomStream()
 
     /// - Parameters:
     ///   - width: C.
@@ -45,15 +44,12 @@ public struct SelfAttention: Module {
         if let problem = SelfAttention.problem(width, heads: heads, keyHeads: groups, headWidth: headWidth) {
             trap("SelfAttention", problem)
         }
-        guard dropout >= 0, dropout < 1 else {
-            trap("SelfAttention", "the dropout must be in 0 ..< 1, not \(dropout)")
-        }
         func linear(_ inputs: Int, _ outputs: Int, bias: Bool, _ name: String) -> Linear {
             Linear(inputs, outputs, bias: bias, initializer: initializer, key: randomKey.folding(name))
         }
         self.heads = heads
         self.keyHeads = groups
-        self.dropout = dropout
+        self.dropout = Dropout(dropout)
         query = linear(width, heads * headWidth, bias: bias, "query")
         key = linear(width, groups * headWidth, bias: bias, "key")
         value = linear(width, groups * headWidth, bias: bias, "value")
@@ -76,7 +72,7 @@ public struct SelfAttention: Module {
         visitor.module("key", &key)
         visitor.module("value", &value)
         visitor.module("output", &output)
-        visitor.randomStream("dropout", &stream)
+        visitor.module("dropout", &dropout)
     }
 
     /// d.
@@ -97,7 +93,7 @@ public struct SelfAttention: Module {
             query: query(x).splitIntoHeads(heads).rotaryEmbedded(angles),
             keys: key(x).splitIntoHeads(keyHeads).rotaryEmbedded(angles),
             values: value(x).splitIntoHeads(keyHeads), mask: mask, isCausal: isCausal,
-            dropout: stream.key.flatMap { dropout > 0 ? (dropout, $0) : nil })
+            dropout: dropout.draw)
         return output(attended.joiningHeads())
     }
 }

@@ -13,13 +13,20 @@ public struct TransformerBlock: Module {
     ///   - width: C.
     ///   - heads: H, a divisor of C.
     ///   - hidden: the width inside the MLP; four times the width unless given.
+    ///   - activation: the function inside the MLP.
+    ///   - epsilon: of the norms.
     ///   - dropout: the rate after attention and MLP, in training.
+    ///   - attentionWeightDropout: the share of attention weights that is dropped in training.
     ///   - key: of the random numbers that the weights start with.
-    public init(_ width: Int, heads: Int, hidden: Int? = nil, dropout: Double = 0, key: RandomKey) {
-        attentionNorm = LayerNorm(width)
-        attention = MultiHeadAttention(width, heads: heads, key: key.folding("attention"))
-        mlpNorm = LayerNorm(width)
-        mlp = MLP(width, hidden: hidden ?? 4 * width, key: key.folding("mlp"))
+    public init(
+        _ width: Int, heads: Int, hidden: Int? = nil, activation: Activation = .gelu, epsilon: Double = 1e-5,
+        dropout: Double = 0, attentionWeightDropout: Double = 0, key: RandomKey
+    ) {
+        attentionNorm = LayerNorm(width, epsilon: epsilon)
+        attention = MultiHeadAttention(
+            width, heads: heads, dropout: attentionWeightDropout, key: key.folding("attention"))
+        mlpNorm = LayerNorm(width, epsilon: epsilon)
+        mlp = MLP(width, hidden: hidden ?? 4 * width, activation: activation, key: key.folding("mlp"))
         attentionDropout = Dropout(dropout)
         mlpDropout = Dropout(dropout)
     }

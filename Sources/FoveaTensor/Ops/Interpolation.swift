@@ -17,6 +17,17 @@ extension Op {
             OpSample("empty", [$0.uniform([0, 2, 3, 4])]) { $0[0].interpolatedBilinear(to: Size2D(5, 7)) },
         ]
     }
+    public static let bicubicInterpolation = Op("bicubicInterpolation", "images in another size, blended by cubics") {
+        [
+            OpSample("up", [$0.uniform([1, 2, 3, 4])]) { $0[0].interpolatedBicubic(to: Size2D(5, 7)) },
+            OpSample("down", [$0.uniform([2, 1, 5, 6])]) { $0[0].interpolatedBicubic(to: Size2D(2, 4)) },
+            OpSample("one pixel", [$0.uniform([1, 1, 1, 2])]) { $0[0].interpolatedBicubic(to: Size2D(3, 3)) },
+            OpSample("view", [$0.uniform([4, 3, 2, 1]).permuted(to: [3, 2, 1, 0])]) {
+                $0[0].interpolatedBicubic(to: Size2D(5, 7))
+            },
+            OpSample("empty", [$0.uniform([0, 2, 3, 4])]) { $0[0].interpolatedBicubic(to: Size2D(5, 7)) },
+        ]
+    }
     public static let nearestInterpolation = Op("nearestInterpolation", "images in another size, pixels repeated") {
         [
             OpSample("up", [$0.uniform([1, 2, 3, 4])]) { $0[0].interpolatedNearest(to: Size2D(5, 7)) },
@@ -54,6 +65,39 @@ extension Tensor {
         }
         return resampled(
             along(shape[2], size.height), along(shape[3], size.width), by: .bilinearInterpolation)
+    }
+
+    /// [B, C, H, W] → [B, C, size], blended from the four nearest pixels of each axis by the cubic convolution of Keys
+    /// with a = −0.75; the edge's pixels go on beyond it, and no filter acts against aliasing. PyTorch's
+    /// `interpolate(mode: "bicubic", size: …)`. (Keys, "Cubic convolution interpolation for digital image processing",
+    /// 1981.)
+    public func interpolatedBicubic(to size: Size2D) -> Tensor {
+        requireImages("bicubicInterpolation")
+        requirePixels(size, "bicubicInterpolation")
+        let a = -0.75
+        /// The weights of the pixels before, at, behind and two behind a place `t` of the way to the next one.
+        func weights(_ t: Double) -> [Double] {
+            func near(_ x: Double) -> Double { ((a + 2) * x - (a + 3)) * x * x + 1 }
+            func far(_ x: Double) -> Double { ((a * x - 5 * a) * x + 8 * a) * x - 4 * a }
+            return [far(t + 1), near(t), near(1 - t), far(2 - t)]
+        }
+        func along(_ length: Int, _ outLength: Int) -> Resampling {
+            let step = Double(length) / Double(outLength)
+            return Resampling(
+                length: length,
+                (0..<outLength).map { output in
+                    let place = (Double(output) + 0.5) * step - 0.5
+                    let base = Int(place.rounded(.down))
+                    let pixels = (base - 1...base + 2).map { Swift.min(Swift.max($0, 0), length - 1) }
+                    // What lies beyond the edge counts for the pixel at the edge.
+                    var shares = [Double](repeating: 0, count: pixels[3] - pixels[0] + 1)
+                    for (pixel, weight) in zip(pixels, weights(place - Double(base))) {
+                        shares[pixel - pixels[0]] += weight
+                    }
+                    return (pixels[0], shares)
+                })
+        }
+        return resampled(along(shape[2], size.height), along(shape[3], size.width), by: .bicubicInterpolation)
     }
 
     /// [B, C, H, W] → [B, C, size]: output i takes the pixel ⌊i · H / size⌋. PyTorch's `interpolate(mode: "nearest")`, in

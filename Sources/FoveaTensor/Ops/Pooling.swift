@@ -6,7 +6,7 @@ extension Op {
     /// Ops on images.
     static let images: [Op] = [
         .pixelShuffle, .pixelUnshuffle, .averagePooling, .maxPooling, .adaptiveAveragePooling, .bilinearInterpolation,
-        .nearestInterpolation, .convolution,
+        .bicubicInterpolation, .nearestInterpolation, .convolution,
     ]
 }
 
