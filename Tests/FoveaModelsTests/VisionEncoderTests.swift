@@ -142,7 +142,7 @@ private func pictures(_ shape: [Int]) -> Tensor {
         ]
         for (key, value, words) in cases {
             let error = try #require(throws: ModuleInputError.self, "\(key)") {
-                _ = try form.instance(form.sampleConfiguration.merging([key: value]) { $1 }, owner: "c.json")
+                _ = try form.instance(form.sample.merging([key: value]) { $1 }, owner: "c.json")
             }
             #expect(error.description.contains(words), "\(error)")
         }

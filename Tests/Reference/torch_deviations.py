@@ -6,6 +6,10 @@ SPECIAL = "nan|" + INFINITE
 SHOWS = "The gradient at NaN is NaN, so that it shows; PyTorch's is {}."
 EMPTY = "Of no elements the loss is 0, since an empty batch teaches nothing; PyTorch gives NaN."
 SINGLE = "Of a scalar it is the scalar itself, with the gradient 1, even where that is not finite; PyTorch gives NaN."
+BEYOND = (
+    "What lies beyond the edge counts for the pixel at the edge, with one weight; PyTorch adds it up pixel by pixel, and "
+    "an infinite one with weights of both signs makes NaN."
+)
 
 # (op, samples, inputs, what, why): of the first three, "a|b" names several and None all.
 DEVIATIONS = [
@@ -60,6 +64,8 @@ DEVIATIONS = [
         "straightThrough", None, INFINITE, "output",
         "Infinities stay; PyTorch's idiom, a sum of differences, makes them NaN.",
     ),
+    ("bicubicInterpolation", "down|up|view", "infinite|negative infinite", "output", BEYOND),
+    ("bicubicInterpolation", "one pixel", INFINITE, "output", BEYOND),
     (
         "bilinearInterpolation", None, "all negative infinite", "output",
         "A pixel of weight 0 does not count; in PyTorch 0 · ∞ makes NaN.",

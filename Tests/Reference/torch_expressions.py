@@ -350,6 +350,11 @@ REST = {
         "corners down": "F.interpolate(a, (1, 4), mode='bilinear', align_corners=True)",
         "": "F.interpolate(a, (5, 7), mode='bilinear')",
     },
+    "bicubicInterpolation": {
+        "down": "F.interpolate(a, (2, 4), mode='bicubic')",
+        "one pixel": "F.interpolate(a, (3, 3), mode='bicubic')",
+        "": "F.interpolate(a, (5, 7), mode='bicubic')",
+    },
     "rotaryEmbedding": {
         "interleaved": "rotated_pairs(a, [0, 1, 5])",
         "heads": "rotated_halves(a, [[[0.5, 1, 2]], [[7, 3, 11]]], 100)",

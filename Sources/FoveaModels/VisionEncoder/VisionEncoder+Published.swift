@@ -49,39 +49,51 @@ extension VisionEncoder {
     /// One published form; the two families share all but a few keys.
     private static func form(_ layout: WeightLayout<VisionEncoder>, of family: Family) -> PublishedForm {
         let isClip = family == .clip
+        let patches = "embeddings.patch_embedding.weight"
+        let own: [ConfigurationKey] =
+            isClip
+            ? [
+                .number("initializer_range", "deviation of fresh patches and positions", default: 0.02),
+                .number("initializer_factor", "what all fresh deviations are multiplied by", default: 1.0),
+                .size("projection_dim", "width shared with the text encoder; without influence here", default: 512),
+            ] : [.flag("vision_use_head", "whether there is a pooling head; without influence here", default: true)]
         return PublishedForm(
             layout,
             keys: [
-                .init("hidden_size", "width D", default: .int(768)),
-                .init("intermediate_size", "the width inside the MLP", default: .int(3072)),
-                .init("num_hidden_layers", "layers", default: .int(12)),
-                .init("num_attention_heads", "heads H", default: .int(12)),
-                .init("num_channels", "channels of the pictures", default: .int(3)),
-                .init("image_size", "pixels along a side of the pictures", default: .int(224)),
-                .init("patch_size", "pixels along a side of a patch", default: .int(isClip ? 32 : 16)),
-                .init("layer_norm_eps", "added to the variance", default: .double(isClip ? 1e-5 : 1e-6)),
-                .init("attention_dropout", "share of attention weights dropped in training", default: .double(0)),
-            ],
+                .size("hidden_size", "width D", default: 768, from: .axis(0, of: patches)),
+                .size(
+                    "intermediate_size", "the width inside the MLP", default: 3072,
+                    from: .axis(0, of: "encoder.layers.0.mlp.fc1.weight")),
+                .size(
+                    "num_hidden_layers", "layers", default: 12, from: .count(of: "encoder.layers.*.layer_norm1.weight")),
+                .size("num_attention_heads", "heads H", default: 12),
+                .size("num_channels", "channels of the pictures", default: 3, from: .axis(1, of: patches)),
+                .size("image_size", "pixels along a side of the pictures", default: 224),
+                .size(
+                    "patch_size", "pixels along a side of a patch", default: isClip ? 32 : 16,
+                    from: .axis(2, of: patches)),
+                .choice(
+                    "hidden_act", "the function inside the MLP", of: Activation.publishedNames,
+                    default: isClip ? "quick_gelu" : "gelu_pytorch_tanh"),
+                .number("layer_norm_eps", "added to the variance", default: isClip ? 1e-5 : 1e-6),
+                .number("attention_dropout", "share of attention weights dropped in training", default: 0.0),
+            ] + own,
             inputs: [.init("pixel_values", "[B, num_channels, image_size, image_size]")],
-            outputs: [.init("penultimate_hidden_state", "[B, N, D]"), .init("last_hidden_state", "[B, N, D]")],
-            sampleConfiguration: [
-                "hidden_size": .int(4), "intermediate_size": .int(6), "num_hidden_layers": .int(2),
-                "num_attention_heads": .int(2), "num_channels": .int(2), "image_size": .int(4), "patch_size": .int(2),
+            outputs: [
+                .init("penultimate_hidden_state", "[B, N, hidden_size]"),
+                .init("last_hidden_state", "[B, N, hidden_size]"),
+            ],
+            sample: [
+                "hidden_size": 4, "intermediate_size": 6, "num_hidden_layers": 2, "num_attention_heads": 2,
+                "num_channels": 2, "image_size": 4, "patch_size": 2,
             ],
             sampleInputs: { ["pixel_values": $0.uniform([2, 2, 4, 4])] },
             make: { VisionEncoder(try Options(published: $0, family: family), key: RandomKey(seed: 0)) },
             run: { model, inputs in
-                let x = try inputs.tensor("pixel_values", "[B, channels, height, width]", rank: 4)
-                let options = model.options
-                guard Array(x.shape.dropFirst()) == [options.channels, options.imageSize, options.imageSize] else {
-                    throw ModuleInputError(
-                        "input pixel_values is \(x.shape); expected is [B, \(options.channels), \(options.imageSize), \(options.imageSize)]"
-                    )
-                }
-                let states = model.hiddenStates(x)
-                let last = states[options.depth]
+                let states = model.hiddenStates(inputs["pixel_values"])
+                let last = states[model.options.depth]
                 return [
-                    "penultimate_hidden_state": states[options.depth - 1],
+                    "penultimate_hidden_state": states[model.options.depth - 1],
                     "last_hidden_state": isClip ? last : model.postNorm(last),
                 ]
             })
@@ -92,20 +104,25 @@ extension VisionEncoder.Options {
     /// The sizes that a published configuration states.
     fileprivate init(published configuration: Configuration, family: VisionEncoder.Family) throws {
         self.init(
-            family, imageSize: try configuration.int("image_size"), patchSize: try configuration.int("patch_size"),
-            channels: try configuration.int("num_channels"), width: try configuration.int("hidden_size"),
-            hidden: try configuration.int("intermediate_size"), depth: try configuration.int("num_hidden_layers"),
-            heads: try configuration.int("num_attention_heads"),
-            epsilon: try configuration.double("layer_norm_eps"),
-            attentionDropout: try configuration.double("attention_dropout"))
+            family, imageSize: configuration.int("image_size"), patchSize: configuration.int("patch_size"),
+            channels: configuration.int("num_channels"), width: configuration.int("hidden_size"),
+            hidden: configuration.int("intermediate_size"), depth: configuration.int("num_hidden_layers"),
+            heads: configuration.int("num_attention_heads"),
+            activation: Activation(published: configuration.string("hidden_act")),
+            epsilon: configuration.double("layer_norm_eps"),
+            attentionDropout: configuration.double("attention_dropout"))
+        if family == .clip {
+            deviation = configuration.double("initializer_range")
+            deviationFactor = configuration.double("initializer_factor")
+        }
         guard width % heads == 0 else {
-            throw ModuleInputError("\(family): width \(width) does not divide by \(heads) heads")
+            throw configuration.error("\"hidden_size\" \(width) does not divide by \(heads) heads")
         }
         guard imageSize >= patchSize else {
-            throw ModuleInputError("\(family): \(imageSize) pixels hold no patch of \(patchSize)")
+            throw configuration.error("\(imageSize) pixels hold no patch of \(patchSize)")
         }
         guard (0..<1).contains(attentionDropout) else {
-            throw ModuleInputError("\(family): \"attention_dropout\" must be in 0 ..< 1, not \(attentionDropout)")
+            throw configuration.error("\"attention_dropout\" must be in 0 ..< 1, not \(attentionDropout)")
         }
     }
 }

@@ -21,17 +21,18 @@ public enum Activation: String, Sendable, CaseIterable, Codable {
         }
     }
 
+    /// The functions by the names that transformers' configurations use.
+    private static let published: KeyValuePairs<String, Activation> = [
+        "gelu": .gelu, "gelu_new": .geluTanh, "gelu_pytorch_tanh": .geluTanh, "quick_gelu": .quickGelu, "relu": .relu,
+        "sigmoid": .sigmoid, "silu": .silu, "swish": .silu, "tanh": .tanh,
+    ]
+
+    /// The names that transformers' configurations use.
+    public static var publishedNames: [String] { published.map(\.key) }
+
     /// The function that transformers' configurations call by this name.
     public init?(published name: String) {
-        switch name {
-        case "gelu": self = .gelu
-        case "gelu_new", "gelu_pytorch_tanh": self = .geluTanh
-        case "quick_gelu": self = .quickGelu
-        case "relu": self = .relu
-        case "sigmoid": self = .sigmoid
-        case "silu", "swish": self = .silu
-        case "tanh": self = .tanh
-        default: return nil
-        }
+        guard let activation = Activation.published.first(where: { $0.key == name })?.value else { return nil }
+        self = activation
     }
 }
