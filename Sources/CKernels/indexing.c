@@ -108,59 +108,6 @@ void ck_triangle(size_t size, int lower, ptrdiff_t diagonal, size_t height, size
     }
 }
 
-// MARK: Windows
-
-// Calls the body with the pixel under each place of each kernel element, −1 outside; `i` numbers them.
-#define FOR_WINDOWS(body) \
-    size_t i = 0; \
-    for (ptrdiff_t a = 0; a < w->kernel[0]; a++) \
-        for (ptrdiff_t b = 0; b < w->kernel[1]; b++) \
-            for (ptrdiff_t r = 0; r < w->windows[0]; r++) { \
-                const ptrdiff_t row = r * w->stride[0] - w->padding[0] + a * w->dilation[0]; \
-                for (ptrdiff_t c = 0; c < w->windows[1]; c++, i++) { \
-                    const ptrdiff_t column = c * w->stride[1] - w->padding[1] + b * w->dilation[1]; \
-                    const int inside = row >= 0 && row < w->image[0] && column >= 0 && column < w->image[1]; \
-                    const ptrdiff_t pixel = row * w->image[1] + column; \
-                    body \
-                } \
-            }
-
-#define UNFOLD(type) \
-    for (size_t p = 0; p < planes; p++) { \
-        const type *from = (const type *)x + p * pixels; \
-        type *to = (type *)y + p * places; \
-        FOR_WINDOWS(to[i] = inside ? from[pixel] : 0;) \
-    }
-
-void ck_unfold(size_t size, const struct ck_unfolding *w, const void *x, void *y, size_t planes) {
-    const size_t pixels = (size_t)(w->image[0] * w->image[1]);
-    const size_t places = (size_t)(w->kernel[0] * w->kernel[1] * w->windows[0] * w->windows[1]);
-    switch (size) {
-        case 1: UNFOLD(uint8_t) break;
-        case 2: UNFOLD(uint16_t) break;
-        case 4: UNFOLD(uint32_t) break;
-        default: UNFOLD(uint64_t) break;
-    }
-}
-
-#define FOLD(type) \
-    for (size_t p = 0; p < planes; p++) { \
-        type *to = (type *)y + p * pixels; \
-        const type *from = (const type *)x + p * places; \
-        memset(to, 0, pixels * sizeof(type)); \
-        FOR_WINDOWS(if (inside) to[pixel] += from[i];) \
-    }
-
-void ck_fold(int type, const struct ck_unfolding *w, const void *x, void *y, size_t planes) {
-    const size_t pixels = (size_t)(w->image[0] * w->image[1]);
-    const size_t places = (size_t)(w->kernel[0] * w->kernel[1] * w->windows[0] * w->windows[1]);
-    if (type == 0) {
-        FOLD(float)
-    } else {
-        FOLD(double)
-    }
-}
-
 // MARK: Sorting
 
 // Merges runs of 1, 2, 4, … indices. The right run goes first only where it must, which keeps the order of equals.

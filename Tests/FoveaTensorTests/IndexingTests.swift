@@ -34,7 +34,7 @@ private let moves: [(label: String, run: @Sendable (Tensor) -> Tensor)] = [
     ("maskedSelect, elements", { $0.flattened().masked(by: Tensor((0..<48).map { $0 % 5 == 0 })) }),
     ("maskedSelect, rows", { $0.masked(by: Tensor([false, true])) }),
     ("maskedFill", { $0.maskedFill(Tensor([true, false, false, true]), 1) }),
-    ("unfold", { $0.unfolded(Windows(kernel: [2, 2], padding: [1, 0])) }),
+    ("unfold", { $0.unfolded(Windows(kernel: 2, padding: Size2D(1, 0))) }),
     ("sort", { $0.sorted(axis: 2, descending: true).values }),
     ("argsort", { $0.argsorted(axis: 3) }),
     ("topK", { $0.topK(2, axis: 3).indices }),
@@ -140,8 +140,8 @@ struct IndexingTests {
 
     @Test("folding the windows of ones counts how often each pixel is seen")
     func overlap() {
-        let windows = Windows(kernel: [2, 2])
-        let counts = Tensor.ones([1, 1, 3, 3]).unfolded(windows).folded(to: [3, 3], windows)
+        let windows = Windows(kernel: 2)
+        let counts = Tensor.ones([1, 1, 3, 3]).unfolded(windows).folded(to: 3, windows)
         expectClose(counts, Tensor([1.0, 2, 1, 2, 4, 2, 1, 2, 1], shape: [1, 1, 3, 3]), tolerance: 0)
     }
 }
@@ -218,17 +218,17 @@ private let mistakes: [TrapCase] = [
     },
     TrapCase("topK", saying: "topK: there are no 5 elements in axis 0 of length 4") { _ = zeros(4).topK(5, axis: 0) },
     TrapCase("sort", saying: "sort: axis 1 is outside the 1 axes") { _ = zeros(4).sorted(axis: 1) },
-    TrapCase("windows", saying: "Windows: kernel [2, 2], stride [0, 1]") {
-        _ = Windows(kernel: [2, 2], stride: [0, 1])
+    TrapCase("windows", saying: "Windows: kernel, stride and dilation must be positive") {
+        _ = Windows(kernel: 2, stride: Size2D(0, 1))
     },
     TrapCase("unfold's rank", saying: "unfold: images [B, C, H, W] are needed") {
-        _ = zeros(3, 3).unfolded(Windows(kernel: [2, 2]))
+        _ = zeros(3, 3).unfolded(Windows(kernel: 2))
     },
-    TrapCase("unfold", saying: "unfold: no window of [4, 2] fits the image", "[1, 1, 3, 3]") {
-        _ = zeros(1, 1, 3, 3).unfolded(Windows(kernel: [4, 2]))
+    TrapCase("unfold", saying: "unfold: no window of 4 × 2 fits", "[1, 1, 3, 3]") {
+        _ = zeros(1, 1, 3, 3).unfolded(Windows(kernel: Size2D(4, 2)))
     },
-    TrapCase("fold", saying: "fold: columns [B, C·4, L] of an image [3, 3] are needed", "[1, 4, 5]") {
-        _ = zeros(1, 4, 5).folded(to: [3, 3], Windows(kernel: [2, 2]))
+    TrapCase("fold", saying: "fold: columns [B, C·4, L] of an image 3 × 3 are needed", "[1, 4, 5]") {
+        _ = zeros(1, 4, 5).folded(to: 3, Windows(kernel: 2))
     },
 ]
 

@@ -35,7 +35,7 @@ private let mistakes: [TrapCase] = [
     TrapCase("pixel unshuffle", saying: "pixelUnshuffle: [B, C, H·r, W·r] with r = 2", "[1, 3, 2, 3]") {
         _ = zeros(1, 3, 2, 3).pixelUnshuffled(by: 2)
     },
-    TrapCase("window", saying: "maxPooling: a window of 4 does not fit into 3", "[1, 1, 3, 3]") {
+    TrapCase("window", saying: "maxPooling: no window of 4 × 4 fits", "[1, 1, 3, 3]") {
         _ = zeros(1, 1, 3, 3).maxPooled(kernel: 4)
     },
     TrapCase("pooling's padding", saying: "averagePooling: the padding must be at most half") {

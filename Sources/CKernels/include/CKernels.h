@@ -173,7 +173,7 @@ void ck_gather_box(size_t size, size_t rank, const size_t *shape, const ptrdiff_
 // Copies a row-major box into a strided one.
 void ck_scatter_box(size_t size, size_t rank, const size_t *shape, const ptrdiff_t *strides, const void *x, void *y);
 
-// MARK: Indexing, windows, sorting
+// MARK: Indexing, sorting
 
 // The first i with index[i] outside 0 ..< bound, or −1.
 ptrdiff_t ck_first_outside(const int64_t *index, size_t n, int64_t bound);
@@ -199,15 +199,6 @@ void ck_bincount(const int64_t *index, size_t n, int64_t *counts);
 void ck_triangle(size_t size, int lower, ptrdiff_t diagonal, size_t height, size_t width, size_t first, size_t rows,
                  const void *x, void *y);
 
-// How a kernel goes over an image: rows, then columns.
-struct ck_unfolding {
-    ptrdiff_t image[2], kernel[2], stride[2], padding[2], dilation[2], windows[2];
-};
-// y[p, kernel, windows] = x[p, pixel], 0 outside the image
-void ck_unfold(size_t size, const struct ck_unfolding *w, const void *x, void *y, size_t planes);
-// y[p, pixel] = Σ x[p, kernel, windows]
-void ck_fold(int type, const struct ck_unfolding *w, const void *x, void *y, size_t planes);
-
 // index = the stable order of n keys, float32, float64 or int64; NaN counts as the largest.
 void ck_argsort(enum ck_type type, const void *keys, size_t n, int descending, int64_t *index, int64_t *scratch);
 
@@ -223,15 +214,14 @@ void ck_loss(enum ck_loss_kind kind, int type, const void *x, const void *t, con
 
 // MARK: Windows of planes
 
-// Windows that slide over planes of height × width elements.
+// Windows that slide over planes of image[0] × image[1] elements, and how many there are: rows, then columns.
 struct ck_windows {
-    size_t height, width;
-    size_t kernel_height, kernel_width;
-    size_t stride_height, stride_width;
-    size_t padding_height, padding_width;
-    size_t dilation_height, dilation_width;
-    size_t out_height, out_width;
+    ptrdiff_t image[2], kernel[2], stride[2], padding[2], dilation[2], counts[2];
 };
+// y[p, kernel, windows] = x[p, pixel], 0 outside the image
+void ck_unfold(size_t size, const struct ck_windows *w, const void *x, void *y, size_t planes);
+// y[p, pixel] = Σ x[p, kernel, windows]
+void ck_fold(int type, const struct ck_windows *w, const void *x, void *y, size_t planes);
 // The largest element of each window and its position in the plane; the first of equal ones, the first NaN of all
 void ck_max_pool(int type, const struct ck_windows *w, const void *x, void *y, int64_t *index, size_t planes);
 // dx[plane, index] += g; dx is overwritten

@@ -1,19 +1,20 @@
 // The text of windows2d.c for one element type T.
 
 static void NAME(max_pool)(const struct ck_windows *w, const T *x, T *y, int64_t *index, size_t planes) {
-    for (size_t plane = 0; plane < planes; plane++, x += w->height * w->width) {
-        for (size_t i = 0; i < w->out_height; i++) {
-            for (size_t j = 0; j < w->out_width; j++) {
+    const ptrdiff_t height = w->image[0], width = w->image[1];
+    for (size_t plane = 0; plane < planes; plane++, x += height * width) {
+        for (ptrdiff_t i = 0; i < w->counts[0]; i++) {
+            for (ptrdiff_t j = 0; j < w->counts[1]; j++) {
                 int64_t best = -1;
-                for (size_t row = 0; row < w->kernel_height; row++) {
-                    const size_t down = i * w->stride_height + row - w->padding_height;
-                    if (down >= w->height) continue;
-                    for (size_t column = 0; column < w->kernel_width; column++) {
-                        const size_t across = j * w->stride_width + column - w->padding_width;
-                        if (across >= w->width) continue;
-                        const size_t at = down * w->width + across;
+                for (ptrdiff_t a = 0; a < w->kernel[0]; a++) {
+                    const ptrdiff_t row = i * w->stride[0] - w->padding[0] + a * w->dilation[0];
+                    if (row < 0 || row >= height) continue;
+                    for (ptrdiff_t b = 0; b < w->kernel[1]; b++) {
+                        const ptrdiff_t column = j * w->stride[1] - w->padding[1] + b * w->dilation[1];
+                        if (column < 0 || column >= width) continue;
+                        const ptrdiff_t at = row * width + column;
                         // Not "larger", so that NaN wins; once it has, nothing else does.
-                        if (best < 0 || (x[best] == x[best] && !(x[at] <= x[best]))) best = (int64_t)at;
+                        if (best < 0 || (x[best] == x[best] && !(x[at] <= x[best]))) best = at;
                     }
                 }
                 *y++ = x[best];
@@ -25,9 +26,9 @@ static void NAME(max_pool)(const struct ck_windows *w, const T *x, T *y, int64_t
 
 static void NAME(max_pool_gradient)(const struct ck_windows *w, const T *g, const int64_t *index, T *dx,
                                     size_t planes) {
-    const size_t windows = w->out_height * w->out_width;
-    for (size_t i = 0; i < planes * w->height * w->width; i++) dx[i] = 0;
-    for (size_t plane = 0; plane < planes; plane++, dx += w->height * w->width) {
+    const size_t windows = (size_t)(w->counts[0] * w->counts[1]), pixels = (size_t)(w->image[0] * w->image[1]);
+    for (size_t i = 0; i < planes * pixels; i++) dx[i] = 0;
+    for (size_t plane = 0; plane < planes; plane++, dx += pixels) {
         for (size_t i = 0; i < windows; i++) dx[*index++] += *g++;
     }
 }

@@ -92,6 +92,9 @@ public struct Size2D: Sendable, Hashable {
 
     public init(_ height: Int, _ width: Int) { (self.height, self.width) = (height, width) }
 
+    /// How many pixels that is.
+    var area: Int { height * width }
+
     /// The same on both axes.
     public init(_ both: Int) { self.init(both, both) }
 }

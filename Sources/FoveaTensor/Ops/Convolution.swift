@@ -63,40 +63,60 @@ public func convolution(
             "convolution", "x [B, C, H, W], weight [D, C / groups, h, w] and bias [D] are needed; groups = \(groups)",
             operands)
     }
-    let windows = ck_windows(
-        x, kernel: Size2D(weight.shape[2], weight.shape[3]), stride: stride, padding: padding, dilation: dilation,
-        "convolution")
-    let (batch, outputs) = (x.shape[0], weight.shape[0])
-    let length = weight.shape[1] * weight.shape[2] * weight.shape[3]
-    let places = windows.out_height * windows.out_width
+    x.requireImages("convolution")
+    let windows = Windows(
+        Size2D(weight.shape[2], weight.shape[3]), stride, padding, dilation, "convolution", operands)
+    let counts = windows.requiredCounts(over: x, "convolution")
+    let (batch, outputs, image) = (x.shape[0], weight.shape[0], Size2D(x.shape[2], x.shape[3]))
+    let length = weight.shape[1] * windows.kernel.area
     let dense = x.detached.contiguous()
     // [groups, D / groups, C / groups · h · w]
     let matrices = weight.detached.reshaped(to: [groups, outputs / groups, length])
 
-    // The trap above has the op's own name; from here on, the windows are those of unfold.
-    let unfolding = Windows(
-        kernel: Array(weight.shape[2...]), stride: [stride.height, stride.width],
-        padding: [padding.height, padding.width], dilation: [dilation.height, dilation.width])
-    func columns() -> Tensor { dense.unfolded(unfolding).reshaped(to: [batch, groups, length, places]) }
-    func grouped(_ g: Tensor) -> Tensor { g.reshaped(to: [batch, groups, outputs / groups, places]) }
+    // The columns of an image are h · w times as large: only those of a few images are there at a time.
+    let share = Swift.max(1, columnLimit / Swift.max(1, groups * length * counts.area))
+    let parts = Swift.stride(from: 0, to: batch, by: share).map { $0..<Swift.min(batch, $0 + share) }
+    func columns(_ part: Range<Int>) -> Tensor {
+        dense.sliced(axis: 0, part).unfolded(windows).reshaped(to: [part.count, groups, length, counts.area])
+    }
+    func grouped(_ g: Tensor, _ part: Range<Int>) -> Tensor {
+        g.sliced(axis: 0, part).reshaped(to: [part.count, groups, outputs / groups, counts.area])
+    }
+    func joined(_ images: [Tensor], channels: Int, _ size: Size2D) -> Tensor {
+        images.isEmpty
+            ? .zeros([batch, channels, size.height, size.width], dtype: x.dtype) : concatenated(images, axis: 0)
+    }
 
-    let shape = [batch, outputs, windows.out_height, windows.out_width]
-    var y = withoutGradient { Tensor.product(matrices, columns()).reshaped(to: shape) }
+    var y = withoutGradient {
+        joined(
+            parts.map {
+                Tensor.product(matrices, columns($0)).reshaped(
+                    to: [$0.count, outputs, counts.height, counts.width])
+            }, channels: outputs, counts)
+    }
     if let bias { y = withoutGradient { y + bias.detached.reshaped(to: [outputs, 1, 1]) } }
     return y.derived(by: .convolution, from: operands) { g, wanted in
         let g = g.contiguous()
         var gradients: [Tensor?] = [nil, nil]
         if wanted[0] {
-            let columns = Tensor.product(matrices.transposed(-1, -2), grouped(g))
-            gradients[0] = columns.reshaped(to: [batch, groups * length, places])
-                .folded(to: Array(dense.shape[2...]), unfolding)
+            gradients[0] = joined(
+                parts.map {
+                    Tensor.product(matrices.transposed(-1, -2), grouped(g, $0))
+                        .reshaped(to: [$0.count, groups * length, counts.area]).folded(to: image, windows)
+                }, channels: dense.shape[1], image)
         }
         if wanted[1] {
-            // The columns are made anew rather than kept: they are h · w times the image.
-            let products = Tensor.product(grouped(g), columns().transposed(-1, -2))
-            gradients[1] = products.sum(axes: [0]).reshaped(to: weight.shape)
+            // The columns are made anew rather than kept.
+            var sum = Tensor.zeros([groups, outputs / groups, length], dtype: x.dtype)
+            for part in parts {
+                sum += Tensor.product(grouped(g, part), columns(part).transposed(-1, -2)).sum(axes: [0])
+            }
+            gradients[1] = sum.reshaped(to: weight.shape)
         }
         if bias != nil { gradients.append(wanted[2] ? g.sum(axes: [0, 2, 3]) : nil) }
         return gradients
     }
 }
+
+/// About how many elements the columns of a convolution have at a time.
+private let columnLimit = 1 << 16

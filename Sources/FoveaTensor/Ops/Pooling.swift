@@ -10,41 +10,17 @@ extension Op {
     ]
 }
 
-extension ck_windows {
-    /// Windows over [B, C, H, W]. Traps unless one fits.
-    init(
-        _ x: Tensor, kernel: Size2D, stride: Size2D, padding: Size2D, dilation: Size2D = 1, _ op: String
-    ) {
-        x.requireImages(op)
-        func count(_ length: Int, _ kernel: Int, _ stride: Int, _ padding: Int, _ dilation: Int) -> Int {
-            guard kernel > 0, stride > 0, padding >= 0, dilation > 0 else {
-                trap(op, "kernel, stride and dilation must be positive and padding not negative", x)
-            }
-            let span = dilation * (kernel - 1) + 1
-            guard length + 2 * padding >= span else {
-                trap(op, "a window of \(span) does not fit into \(length) with a padding of \(padding)", x)
-            }
-            return (length + 2 * padding - span) / stride + 1
-        }
-        let height = count(x.shape[2], kernel.height, stride.height, padding.height, dilation.height)
-        let width = count(x.shape[3], kernel.width, stride.width, padding.width, dilation.width)
-        self.init(
-            height: x.shape[2], width: x.shape[3], kernel_height: kernel.height, kernel_width: kernel.width,
-            stride_height: stride.height, stride_width: stride.width, padding_height: padding.height,
-            padding_width: padding.width, dilation_height: dilation.height, dilation_width: dilation.width,
-            out_height: height, out_width: width)
-    }
-
-    /// Planes in one piece of work.
-    func grain(_ workPerWindow: Int) -> Int {
-        Swift.max(1, Kernels.grain / Swift.max(1, out_height * out_width * workPerWindow))
-    }
-}
-
-private func requirePoolPadding(_ x: Tensor, _ kernel: Size2D, _ padding: Size2D, _ op: String) {
+/// The windows of a pooling op, and how many there are. Traps unless they fit the images.
+private func poolingWindows(
+    _ x: Tensor, _ kernel: Size2D, _ stride: Size2D?, _ padding: Size2D, _ op: String
+) -> (windows: Windows, counts: Size2D) {
+    x.requireImages(op)
+    let windows = Windows(kernel, stride ?? kernel, padding, 1, op, [x])
+    let counts = windows.requiredCounts(over: x, op)
     guard padding.height <= kernel.height / 2, padding.width <= kernel.width / 2 else {
         trap(op, "the padding must be at most half of the kernel", x)
     }
+    return (windows, counts)
 }
 
 // MARK: averagePooling
@@ -94,9 +70,8 @@ extension Tensor {
     public func averagePooled(
         kernel: Size2D, stride: Size2D? = nil, padding: Size2D = 0, countIncludePad: Bool = true
     ) -> Tensor {
-        let stride = stride ?? kernel
-        let windows = ck_windows(self, kernel: kernel, stride: stride, padding: padding, "averagePooling")
-        requirePoolPadding(self, kernel, padding, "averagePooling")
+        let (windows, counts) = poolingWindows(self, kernel, stride, padding, "averagePooling")
+        let stride = windows.stride
         func along(_ length: Int, _ count: Int, _ kernel: Int, _ stride: Int, _ padding: Int) -> Resampling {
             Resampling(
                 length: length,
@@ -108,8 +83,8 @@ extension Tensor {
                 })
         }
         return resampled(
-            along(shape[2], windows.out_height, kernel.height, stride.height, padding.height),
-            along(shape[3], windows.out_width, kernel.width, stride.width, padding.width), by: .averagePooling)
+            along(shape[2], counts.height, kernel.height, stride.height, padding.height),
+            along(shape[3], counts.width, kernel.width, stride.width, padding.width), by: .averagePooling)
     }
 
     /// The mean of windows that make up a given size: output i takes the rows ⌊i·H/h⌋ ..< ⌈(i + 1)·H/h⌉, and columns
@@ -134,22 +109,22 @@ extension Tensor {
     ///   - stride: the kernel unless given.
     ///   - padding: at most half of the kernel; what is outside the image never wins.
     public func maxPooled(kernel: Size2D, stride: Size2D? = nil, padding: Size2D = 0) -> Tensor {
-        let windows = ck_windows(self, kernel: kernel, stride: stride ?? kernel, padding: padding, "maxPooling")
-        requirePoolPadding(self, kernel, padding, "maxPooling")
+        let (windows, counts) = poolingWindows(self, kernel, stride, padding, "maxPooling")
         noteLabel()
         let x = contiguous()
-        let y = Tensor(uninitialized: [shape[0], shape[1], windows.out_height, windows.out_width], dtype)
+        let y = Tensor(uninitialized: [shape[0], shape[1], counts.height, counts.width], dtype)
         let index = Tensor(uninitialized: y.shape, .int64)
         let planes = shape[0] * shape[1]
-        let (pixels, outputs) = (shape[2] * shape[3], windows.out_height * windows.out_width)
+        let (pixels, outputs) = (shape[2] * shape[3], counts.area)
         let (size, type) = (dtype.size, Int32(dtype.kernelIndex))
-        let grain = windows.grain(kernel.height * kernel.width)
+        let image = Size2D(shape[2], shape[3])
+        let (layout, grain) = (windows.layout(over: image), windows.grain(over: image))
         x.read { x in
             y.write { y in
                 index.write { index in
                     parallelFor(planes, grain: grain) { range in
                         let first = range.lowerBound
-                        withUnsafePointer(to: windows) {
+                        withUnsafePointer(to: layout) {
                             ck_max_pool(
                                 type, $0, x + first * pixels * size, y + first * outputs * size,
                                 index.assumingMemoryBound(to: Int64.self) + first * outputs, range.count)
@@ -165,7 +140,7 @@ extension Tensor {
                     dx.write { dx in
                         parallelFor(planes, grain: grain) { range in
                             let first = range.lowerBound
-                            withUnsafePointer(to: windows) {
+                            withUnsafePointer(to: layout) {
                                 ck_max_pool_gradient(
                                     type, $0, g + first * outputs * size,
                                     index.assumingMemoryBound(to: Int64.self) + first * outputs,
