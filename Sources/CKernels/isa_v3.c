@@ -2,5 +2,7 @@
 #if defined(__x86_64__)
 #define CK_ISA v3
 #define CK_TARGET "arch=x86-64-v3"
+#define CK_VECTOR 32
+#define CK_TILE_VECTORS 2
 #include "loops/all.h"
 #endif

@@ -199,6 +199,22 @@ private let (wide, narrow) = (1e-12, 2e-5)
                 == layer(x, context: context, mask: triangle).bytes())
     }
 
+    @Test("hands out what its attention is asked for")
+    func attentionTaps() {
+        let layer = stirred(MultiHeadAttention(6, heads: 3, key: RandomKey(seed: 0)))
+        let (x, context) = (Tensor.sample([2, 3, 6], "x"), Tensor.sample([2, 5, 6], "context"))
+        let mask = Tensor((0..<10).map { $0 % 4 != 1 }, shape: [2, 1, 1, 5])
+        let (output, taps) = layer(
+            x, context: context, mask: mask, taps: [.columnMean(of: 0..<3), .rows([2], heads: .each)])
+        #expect(output.bytes() == layer(x, context: context, mask: mask).bytes())
+        func heads(_ y: Tensor) -> Tensor { y.reshaped(to: [2, y.shape[1], 3, 2]).transposed(1, 2) }
+        let scores = matmul(heads(layer.query(x)), heads(layer.key(context)).transposed(-1, -2)) / 2.0.squareRoot()
+        let weights = (scores + mask.cast(to: .float64).log()).softmax(axis: -1)
+        #expect(difference(taps[0].doubles, weights.mean(axes: [1, 2]).doubles) < wide)
+        #expect(taps[1].shape == [2, 3, 1, 5])
+        #expect(difference(taps[1].doubles, weights.sliced(axis: 2, 2..<3).doubles) < wide)
+    }
+
     @Test("permuting the context, or the queries, permutes nothing or the rows")
     func attentionEquivariance() {
         let layer = stirred(MultiHeadAttention(4, heads: 2, key: RandomKey(seed: 0)))

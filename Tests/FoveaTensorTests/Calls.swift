@@ -161,6 +161,13 @@ struct ShapedCall: Sendable {
             "attention": [
                 .init("heads", [2, 4, 40, 9], [2, 4, 50, 9], [2, 4, 50, 9]),
                 .init("grouped", [2, 4, 40, 9], [2, 2, 50, 9], [2, 2, 50, 9]),
+                // Several blocks of queries and of keys, and few heads, whose rows and keys are cut.
+                .init("causal", [1, 150, 16], [1, 300, 16], [1, 300, 16]),
+                .init("one width for values", [700, 8], [600, 8], [600, 5]),
+                .init("bias", [2, 70, 4], [2, 530, 4], [2, 530, 4], [70, 530]),
+                .init("bias of keys", [2, 4, 70, 4], [2, 2, 530, 4], [2, 2, 530, 4], [2, 1, 1, 530]),
+                .init("dropout", [3, 70, 4], [3, 131, 4], [3, 131, 4]),
+                .init("bias, causal and dropout", [2, 4, 90, 4], [2, 2, 70, 4], [2, 2, 70, 4], [90, 70]),
             ],
             "dropout": [.init("half", [70_001])],
             "where": [
@@ -209,9 +216,16 @@ struct ShapedCall: Sendable {
         case "layerNorm": return [.init("tail", [2, 2, n], [n], [n]), .init("affine", [n, 3], [3], [3])]
         case "attention":
             guard n > 0 else { return [] }
-            return [
+            let widths: [ShapedCall] = [
                 .init("one width for values", [2, n], [4, n], [4, 1]),
                 .init("one width for values", [2, 3], [n, 3], [n, 2]),
+                .init("one width for values", [n, 3], [2, 3], [2, n]),
+            ]
+            // What is quadratic in n stays small.
+            guard n <= 65 else { return widths }
+            return widths + [
+                .init("causal", [1, n, 2], [1, n, 2], [1, n, 3]), .init("dropout", [2, 3, 2], [2, n, 2], [2, n, 2]),
+                .init("bias, causal and dropout", [1, 4, n, 2], [1, 2, n, 2], [1, 2, n, 2], [4, 1, n]),
             ]
         case "where":
             return [

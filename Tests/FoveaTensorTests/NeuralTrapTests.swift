@@ -65,6 +65,24 @@ private let mistakes: [TrapCase] = [
     TrapCase("heads", saying: "attention: the heads of the keys must divide", "[3, 2, 4]", "[2, 2, 4]") {
         _ = attention(query: zeros(3, 2, 4), keys: zeros(2, 2, 4), values: zeros(2, 2, 4))
     },
+    TrapCase("batch of attention", saying: "attention: the axes before the heads", "[2, 1, 2, 4]", "[3, 1, 2, 4]") {
+        _ = attention(query: zeros(2, 1, 2, 4), keys: zeros(3, 1, 2, 4), values: zeros(3, 1, 2, 4))
+    },
+    TrapCase("a tap's row", saying: "attention: a tap's row 5 is outside the 5 query rows") {
+        _ = attention(query: zeros(5, 4), keys: zeros(2, 4), values: zeros(2, 4), taps: [.rows([0, 5])])
+    },
+    TrapCase("a tap's rows", saying: "attention: a tap's rows must be int64 [R] or [..., R]", "[3, 1]") {
+        _ = attention(
+            query: zeros(2, 1, 5, 4), keys: zeros(2, 1, 2, 4), values: zeros(2, 1, 2, 4),
+            taps: [.rows(.zeros([3, 1], dtype: .int64))])
+    },
+    TrapCase("a tap's range", saying: "attention: a tap's rows 2..<6 must be some of the 5") {
+        _ = attention(query: zeros(5, 4), keys: zeros(2, 4), values: zeros(2, 4), taps: [.columnMean(of: 2..<6)])
+    },
+    TrapCase("a tap's weights", saying: "attention: a tap's weights must be [N] or [..., N]", "float32 [4]") {
+        _ = attention(
+            query: zeros(5, 4), keys: zeros(2, 4), values: zeros(2, 4), taps: [.columns(weightedBy: zeros(4))])
+    },
     TrapCase("mask's type", saying: "attention: the mask must be bool or float32", "int64 [1]") {
         _ = attention(query: zeros(2, 4), keys: zeros(2, 4), values: zeros(2, 4), mask: Tensor([Int64(1)]))
     },

@@ -230,6 +230,67 @@ struct ProcessTests {
         }
     }
 
+    @Test("attention to 8192 tokens takes memory that grows with their number, with taps and gradients")
+    func attentionMemory() async {
+        await #expect(processExitsWith: .success) {
+            /// Bytes at the peak beside the operands.
+            func extra(_ tokens: Int) -> (forward: Int, tapped: Int, backward: Int) {
+                func x(_ stream: UInt64) -> Tensor { .uniform([2, tokens, 16], key: RandomKey(seed: stream)) }
+                let (q, k, v, bias) = (x(1), x(2), x(3), x(4).sliced(axis: 2, 0..<1).reshaped(to: [2, 1, tokens]))
+                func peak(_ body: () -> Void) -> Int {
+                    StoragePool.resetPeak()
+                    let start = StoragePool.statistics.liveBytes
+                    body()
+                    return StoragePool.statistics.peakBytes - start
+                }
+                let taps: [AttentionTap] = [.columnMean(of: 0..<tokens), .rows([tokens - 1], heads: .each)]
+                return (
+                    peak { _ = attention(query: q, keys: k, values: v) },
+                    peak { _ = attention(query: q, keys: k, values: v, taps: taps) },
+                    peak {
+                        _ = valueAndGradient(
+                            of: { attention(query: $0[0], keys: $0[1], values: $0[2], mask: $0[3]).sum() },
+                            at: [q, k, v, bias])
+                    }
+                )
+            }
+            Workers.count = 2
+            let (small, large) = (extra(2048), extra(8192))
+            // Four times the tokens: at most four times the memory.
+            #expect(large.forward <= 4 * small.forward)
+            #expect(large.tapped <= 4 * small.tapped)
+            #expect(large.backward <= 4 * small.backward)
+            // One head's weights in float32 are 256 MiB.
+            #expect(large.forward < 4 << 20)
+            #expect(large.tapped < 16 << 20)
+            #expect(large.backward < 24 << 20)
+        }
+    }
+
+    @Test("attention's taps have the same bits on 1, 2 and 3 workers")
+    func tapWorkers() async {
+        await #expect(processExitsWith: .success) {
+            for heads in [1, 4, 40] {
+                func x(_ stream: UInt64) -> Tensor {
+                    .uniform([heads, 300, 8], in: -2...2, key: RandomKey(seed: stream))
+                }
+                let (q, k, v) = (x(1), x(2), x(3))
+                func tapped() -> [Tensor] {
+                    attention(
+                        query: q, keys: k, values: v, isCausal: true,
+                        taps: [.columnMean(of: 0..<300), .columnMean(of: 5..<299, heads: .each), .rows([7, 299])]
+                    ).taps
+                }
+                Workers.count = 1
+                let alone = tapped()
+                for count in [2, 3] {
+                    Workers.count = count
+                    for (a, b) in zip(alone, tapped()) { expectSameBits(b, a, "\(heads) heads, \(count) workers") }
+                }
+            }
+        }
+    }
+
     @Test("the counters follow what is in use")
     func counters() async {
         await #expect(processExitsWith: .success) {

@@ -148,44 +148,53 @@ extension Reference {
                 return line.map { Foundation.exp($0) / total }
             }
         },
-        "attention": Reference((1e-10, 1), (16, 1)) { label, inputs in
-            let (query, keys, values) = (inputs[0], inputs[1], inputs[2])
-            let (rank, width) = (query.shape.count, query.shape.last!)
-            let scale = label == "mask" ? 0.3 : 1 / Double(width).squareRoot()
-            let (rows, columns) = (query.shape[rank - 2], keys.shape[rank - 2])
-            let share = label.hasPrefix("grouped") ? query.shape[rank - 3] / keys.shape[rank - 3] : 1
-            var results: [Double] = []
-            var line = 0
-            Grid.forEachIndex(in: Array(query.shape.dropLast())) { index in
-                let row = index[rank - 2]
-                var batch = Array(index.dropLast())
-                if share > 1 { batch[rank - 3] /= share }
-                let seen = (0..<columns).filter { key in
-                    switch label {
-                    case "mask": return [[0], [0, 1], []][row].contains(key)
-                    case "grouped and masked":
-                        let place = (index[0] * rows + row) * columns + key
-                        return place % 5 != 0 && place % 7 != 3
-                    case "causal": return key <= row
-                    default: return true
-                    }
-                }
-                let weights = seen.map { key in
-                    let product = (0..<width).reduce(0) { $0 + query[index + [$1]] * keys[batch + [key, $1]] }
-                    return Foundation.exp(scale * product + (label == "bias" ? inputs[3][[row, key]] : 0))
-                }
-                let total = weights.reduce(0, +)
-                for column in 0..<values.shape.last! {
-                    let sum = zip(seen, weights).reduce(0) { sum, next in
-                        let isDropped = Reference.dropsHalf(RandomKey(seed: 3), line * columns + next.0)
-                        let kept = label != "dropout" ? 1 : isDropped ? 0 : 2.0
-                        return sum + kept * next.1 * values[batch + [next.0, column]]
-                    }
-                    results.append(total == 0 ? 0 : sum / total)
-                }
-                line += 1
-            }
-            return Grid(query.shape.dropLast() + [values.shape.last!], results)
-        },
+        "attention": Reference((1e-10, 1), (16, 1)) { label, inputs in attention(label, inputs) },
     ]
+
+    /// softmax(q·kᵀ·scale + mask)·v of the samples, one weight after the other.
+    private static func attention(_ label: String, _ inputs: [Grid]) -> Grid {
+        let (query, keys, values) = (inputs[0], inputs[1], inputs[2])
+        let (rank, width, columns) = (query.shape.count, query.shape.last!, keys.shape[keys.shape.count - 2])
+        let scale = label == "mask" ? 0.3 : 1 / Double(width).squareRoot()
+        var outer = Grid.broadcast(Array(keys.shape.dropLast(2)), Array(values.shape.dropLast(2)))
+        let share = rank > 2 ? max(1, query.shape[rank - 3] / outer[rank - 3]) : 1
+        if rank > 2 { outer[rank - 3] *= share }
+        let lines = Grid.broadcast(Array(query.shape.dropLast(2)), outer) + [query.shape[rank - 2]]
+        var results: [Double] = []
+        var line = 0
+        Grid.forEachIndex(in: lines) { index in
+            let row = index[rank - 2]
+            var batch = Array(index.dropLast())
+            if rank > 2 { batch[rank - 3] /= share }
+            let seen = (0..<columns).filter { key in
+                if label.contains("causal"), key > row { return false }
+                switch label {
+                case "mask": return [[0], [0, 1], []][row].contains(key)
+                case "grouped and masked":
+                    let place = (index[0] * lines[rank - 2] + row) * columns + key
+                    return place % 5 != 0 && place % 7 != 3
+                case "padding and causal": return (index[0] * columns + key) % 4 != 1
+                default: return true
+                }
+            }
+            let weights = seen.map { key in
+                let product = (0..<width).reduce(0) {
+                    $0 + query[broadcast: index + [$1]] * keys[broadcast: batch + [key, $1]]
+                }
+                let bias = inputs.count > 3 ? inputs[3][broadcast: index + [key]] : 0
+                return Foundation.exp(scale * product + bias)
+            }
+            let total = weights.reduce(0, +)
+            for column in 0..<values.shape.last! {
+                let sum = zip(seen, weights).reduce(0) { sum, next in
+                    let isDropped = Reference.dropsHalf(RandomKey(seed: 3), line * columns + next.0)
+                    let kept = !label.contains("dropout") ? 1 : isDropped ? 0 : 2.0
+                    return sum + kept * next.1 * values[broadcast: batch + [next.0, column]]
+                }
+                results.append(total == 0 ? 0 : sum / total)
+            }
+            line += 1
+        }
+        return Grid(lines + [values.shape.last!], results)
+    }
 }

@@ -56,6 +56,44 @@ enum ck_compare {
     CK_COMPARE_COUNT
 };
 
+// MARK: Attention
+
+enum ck_attention_mask { CK_MASK_NONE, CK_MASK_VISIBLE, CK_MASK_ADDED };
+
+// A sum that the forward pass takes of the attention on its way: Σ_n weights[b, n]·attention[b, h, n, :].
+struct ck_attention_tap {
+    const void *weights;
+    ptrdiff_t strides[2];
+};
+
+// One call of attention. Features lie side by side; the strides are those of [B, H, N], or of the keys' [B, G, M].
+struct ck_attention {
+    size_t heads, share, queries, keys, width, value_width;  // H, H / G, N, M, d, e
+    double scale;
+    int is_causal;
+    const void *q, *k, *v;
+    ptrdiff_t q_strides[3], k_strides[3], v_strides[3];
+    enum ck_attention_mask mask_kind;  // bytes that are not 0 where a query may look, or what is added to the scores
+    const void *mask;
+    ptrdiff_t mask_strides[4];  // of [B, H, N, M]
+    uint64_t dropout_key;
+    uint32_t dropout_below;  // a weight is dropped where its word is below; 0 for no dropout
+    double dropout_kept;     // what the others are multiplied by
+    const struct ck_attention_tap *taps;
+    size_t tap_count;
+    void *y;
+    ptrdiff_t y_strides[3];
+    void *top, *inverse;  // [B, H, N]: each row's greatest score and 1 / Σ exp(score − greatest)
+
+    // for the gradients alone
+    const void *dy;
+    ptrdiff_t dy_strides[3];
+    void *dq, *dk, *dv;
+    ptrdiff_t dq_strides[3], dk_strides[3], dv_strides[3];
+    void *dmask;  // added to; its strides are 0 where the mask is repeated
+    ptrdiff_t dmask_strides[4];
+};
+
 // MARK: The table
 
 // One table for each instruction set; all entries are filled.
@@ -138,6 +176,23 @@ struct ck_table {
     void (*scale[2])(const void *x, void *y, size_t n, double a);
     // y[i] = value
     void (*fill[2])(void *y, size_t n, double value);
+
+    // Attention of the rows `first ..< end` among the share·N that look at the keys of group g; `sums` has [share, M] for
+    // each tap, to be added to. The workspaces hold as many elements as the functions beside say.
+    void (*attention[2])(const struct ck_attention *a, size_t b, size_t g, size_t first, size_t end, void *const *sums,
+                         void *workspace);
+    size_t (*attention_workspace[2])(const struct ck_attention *a);
+    // The attention of some query rows to the keys `first ..< end`, after the forward pass: y[h·head_stride +
+    // r·row_stride + key], or the mean over the heads where `head_stride` is 0.
+    void (*attention_of_rows[2])(const struct ck_attention *a, size_t b, const int64_t *rows, size_t count, size_t first,
+                                 size_t end, void *y, ptrdiff_t head_stride, ptrdiff_t row_stride, void *workspace);
+    // dk and dv of the keys `first ..< end` of group g, and what these contribute to dq, which is overwritten
+    void (*attention_gradient[2])(const struct ck_attention *a, size_t b, size_t g, size_t first, size_t end,
+                                  void *workspace);
+    // dmask += the gradient of the scores of some rows of group g and some keys
+    void (*attention_mask_gradient[2])(const struct ck_attention *a, size_t b, size_t g, size_t first_row, size_t end_row,
+                                       size_t first_key, size_t end_key, void *workspace);
+    size_t (*attention_gradient_workspace[2])(const struct ck_attention *a, size_t keys);
 };
 
 // The widest table that this machine can run, or what FOVEA_ISA (base, v3 or v4) lowers it to.

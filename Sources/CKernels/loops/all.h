@@ -18,6 +18,8 @@
 #endif
 
 #include "scalar.h"
+#include "vectors.h"
+#include "random.h"
 
 #define T float
 #define TYPE f32
@@ -27,6 +29,9 @@
 #include "reduce.h"
 #include "rows.h"
 #include "optimizer.h"
+#include "attention_tiles.h"
+#include "attention.h"
+#include "attention_gradient.h"
 #undef T
 #undef TYPE
 
@@ -38,6 +43,9 @@
 #include "reduce.h"
 #include "rows.h"
 #include "optimizer.h"
+#include "attention_tiles.h"
+#include "attention.h"
+#include "attention_gradient.h"
 #undef T
 #undef TYPE
 
@@ -131,4 +139,10 @@ const struct ck_table CK_NAME2(ck_table, CK_ISA) = {
     .blend = BOTH(blend),
     .scale = BOTH(scale),
     .fill = BOTH(fill),
+    .attention = BOTH(attention),
+    .attention_workspace = BOTH(attention_workspace),
+    .attention_of_rows = BOTH(attention_of_rows),
+    .attention_gradient = BOTH(attention_gradient),
+    .attention_mask_gradient = BOTH(attention_mask_gradient),
+    .attention_gradient_workspace = BOTH(attention_gradient_workspace),
 };

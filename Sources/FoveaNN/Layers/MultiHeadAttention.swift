@@ -58,15 +58,28 @@ public struct MultiHeadAttention: Module {
     ///   - context: [B, M, Cm], what the keys and values are made of; x unless given.
     ///   - mask: bool, broadcast to [B, H, N, M]; true where x may look.
     public func callAsFunction(_ x: Tensor, context: Tensor? = nil, mask: Tensor? = nil) -> Tensor {
+        self(x, context: context, mask: mask, taps: []).output
+    }
+
+    /// The same, and what token reducers need to know of the attention.
+    ///
+    /// - Parameters:
+    ///   - x: [B, N, C].
+    ///   - context: [B, M, Cm]; x unless given.
+    ///   - mask: bool, broadcast to [B, H, N, M]; true where x may look.
+    ///   - taps: what to hand out.
+    /// - Returns: [B, N, C], and a constant for each tap; `AttentionTap` says of what shape.
+    public func callAsFunction(
+        _ x: Tensor, context: Tensor? = nil, mask: Tensor? = nil, taps: [AttentionTap]
+    ) -> (output: Tensor, taps: [Tensor]) {
         let context = context ?? x
         guard x.rank == 3, context.rank == 3 else {
             trap("MultiHeadAttention", "x [B, N, C] and context [B, M, Cm] are needed", x, context)
         }
-        let attended = attention(
+        let (attended, tapped) = attention(
             query: query(x).splitIntoHeads(heads), keys: key(context).splitIntoHeads(heads),
-            values: value(context).splitIntoHeads(heads), mask: mask,
-            dropout: dropout.draw)
-        return output(attended.joiningHeads())
+            values: value(context).splitIntoHeads(heads), mask: mask, dropout: dropout.draw, taps: taps)
+        return (output(attended.joiningHeads()), tapped)
     }
 }
 

@@ -5,7 +5,7 @@
 /// and any machine. Independent streams come from `folding`: a seed, folded with a step and with a parameter's
 /// path, names that parameter's numbers at that step.
 public struct RandomKey: Sendable, Hashable, Codable {
-    private let bits: UInt64
+    let bits: UInt64
 
     private init(bits: UInt64) { self.bits = bits }
 

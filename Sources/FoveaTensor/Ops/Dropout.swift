@@ -19,10 +19,13 @@ extension Tensor {
         return withoutGradient { self * mask }.derived(by: .dropout, from: self) { g in g * mask }
     }
 
-    /// 0 with probability `rate`, else 1 / (1 − rate); the rate is rounded to a multiple of 2⁻³².
+    /// Elements are dropped whose word of the key is below this: the rate, rounded to a multiple of 2⁻³².
+    static func dropoutThreshold(_ rate: Double) -> UInt32 { UInt32(rate * 0x1p32) }
+
+    /// 0 with probability `rate`, else 1 / (1 − rate).
     private static func dropoutMask(_ shape: [Int], _ dtype: DType, _ rate: Double, _ key: RandomKey) -> Tensor {
         let mask = Tensor(uninitialized: shape, dtype)
-        let threshold = UInt32(rate * 0x1p32)
+        let threshold = dropoutThreshold(rate)
         let count = mask.count
         func fill<Scalar: BinaryFloatingPoint>(_ target: UnsafeMutablePointer<Scalar>) {
             let kept = Scalar(1 / (1 - rate))

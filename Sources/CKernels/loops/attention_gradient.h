@@ -1,0 +1,184 @@
+// Attention backward: the weights are computed again, block by block, from what the forward pass kept of each row.
+//
+// With P the weights and D what dropout makes of them: dv = (P∘D)ᵀ·dy, dP = D∘(dy·vᵀ), dS = P∘(dP − δ), where
+// δ = Σ_c dy·y of each row, dq = dS·k·scale and dk = dSᵀ·q·scale (Dao et al., "FlashAttention", 2022, appendix B).
+
+// The rows that one block needs for its gradients.
+struct CK_NAME2(attention_cotangent, TYPE) {
+    T delta[ROWS];
+    T *turned;   // dy as [value_width, lanes]
+    T *rows;     // dy as [count, padded value_width]
+    T *queries;  // q · scale as [count, padded width]
+};
+
+static size_t CK_NAME2(attention_gradient_workspace, TYPE)(const struct ck_attention *a, size_t keys) {
+    const size_t width = PADDED(a->width), value_width = PADDED(a->value_width);
+    return ROWS * (3 * width + 2 * value_width + 4 * KEYS) + 2 * KEYS * (width + value_width) + keys * (width + value_width);
+}
+
+static void CK_NAME2(attention_load_cotangent, TYPE)(const struct ck_attention *a, size_t b,
+                                                     const struct CK_NAME2(attention_block, TYPE) *block,
+                                                     struct CK_NAME2(attention_cotangent, TYPE) *cotangent) {
+    const T *dy[ROWS];
+    const size_t padded = PADDED(a->value_width), width = PADDED(a->width);
+    for (size_t i = 0; i < block->lanes; i++) {
+        cotangent->delta[i] = 0;
+        if (i >= block->count) continue;
+        dy[i] = CK_NAME2(attention_row, TYPE)(a->dy, a->dy_strides, b, block->head[i], block->row[i]);
+        const T *y = CK_NAME2(attention_row, TYPE)(a->y, a->y_strides, b, block->head[i], block->row[i]);
+        const T *q = CK_NAME2(attention_row, TYPE)(a->q, a->q_strides, b, block->head[i], block->row[i]);
+        cotangent->delta[i] = CK_NAME2(dot_of, TYPE)(dy[i], y, a->value_width);
+        T *to = cotangent->rows + i * padded;
+        for (size_t c = 0; c < a->value_width; c++) to[c] = dy[i][c];
+        for (size_t c = a->value_width; c < padded; c++) to[c] = 0;
+        to = cotangent->queries + i * width;
+        for (size_t c = 0; c < a->width; c++) to[c] = q[c] * (T)a->scale;
+        for (size_t c = a->width; c < width; c++) to[c] = 0;
+    }
+    CK_NAME2(attention_turn, TYPE)(dy, block->count, block->lanes, a->value_width, 1, cotangent->turned);
+}
+
+// p = the weights after dropout, ds = the gradient of the scores.
+CK_WIDE static void CK_NAME2(attention_slopes, TYPE)(const struct ck_attention *a, size_t b, size_t g, size_t first,
+                                                     size_t keys, const struct CK_NAME2(attention_block, TYPE) *block,
+                                                     const struct CK_NAME2(attention_cotangent, TYPE) *cotangent,
+                                                     const T *v, ptrdiff_t v_stride, T *drop, T *p, T *ds) {
+    const size_t lanes = block->lanes;
+    CK_NAME2(attention_scores, TYPE)(a, b, g, first, keys, block, p);
+    CK_NAME2(attention_product, TYPE)(keys, lanes, a->value_width, v, v_stride, 1, cotangent->turned, (ptrdiff_t)lanes, ds,
+                                      (ptrdiff_t)lanes, 0);
+    const int isDropping = a->dropout_below > 0;
+    if (isDropping) CK_NAME2(attention_dropout, TYPE)(a, b, first, keys, block, drop);
+    for (size_t u = 0; u < lanes; u += SPAN) {
+        const VEC top = *(const VEC *)(block->top + u), inverse = *(const VEC *)(block->inverse + u);
+        const VEC delta = *(const VEC *)(cotangent->delta + u);
+        for (size_t j = 0; j < keys; j++) {
+            const size_t at = j * lanes + u;
+            const VEC x = CK_NAME2(exp_below_zero, TYPE)(*(VEC *)(p + at) - top) * inverse;
+            VEC dx = *(VEC *)(ds + at);
+            VEC kept = x;
+            if (isDropping) {
+                const VEC d = *(VEC *)(drop + at);
+                dx *= d;
+                kept *= d;
+            }
+            *(VEC *)(p + at) = kept;
+            *(VEC *)(ds + at) = x * (dx - delta);
+        }
+    }
+}
+
+// dq, dk and dv of all rows that share the keys `first_key ..< end_key` of group g. dk and dv are overwritten; dq, of
+// [H / G · N, width] rows of its own strides, is what these keys contribute to it.
+CK_WIDE static void CK_NAME2(attention_gradient, TYPE)(const struct ck_attention *a, size_t b, size_t g,
+                                                       size_t first_key, size_t end_key, void *workspace) {
+    const size_t width = PADDED(a->width), value_width = PADDED(a->value_width);
+    struct CK_NAME2(attention_block, TYPE) block;
+    struct CK_NAME2(attention_cotangent, TYPE) cotangent;
+    block.queries = workspace;
+    cotangent.turned = block.queries + ROWS * width;
+    cotangent.rows = cotangent.turned + ROWS * value_width;
+    cotangent.queries = cotangent.rows + ROWS * value_width;
+    T *dq = cotangent.queries + ROWS * width;
+    T *p = dq + ROWS * width, *ds = p + ROWS * KEYS, *drop = ds + ROWS * KEYS, *copy = drop + ROWS * KEYS;
+    T *sums = copy + 2 * KEYS * (width + value_width);
+    T ones[KEYS > ROWS ? KEYS : ROWS];
+    for (size_t i = 0; i < sizeof ones / sizeof ones[0]; i++) ones[i] = 1;
+
+    // In place where whole vectors fit, else beside it.
+    const ptrdiff_t dk_stride = width == a->width ? a->dk_strides[2] : (ptrdiff_t)width;
+    const ptrdiff_t dv_stride = value_width == a->value_width ? a->dv_strides[2] : (ptrdiff_t)value_width;
+    T *const dk_target = (T *)CK_NAME2(attention_row, TYPE)(a->dk, a->dk_strides, b, g, first_key);
+    T *const dv_target = (T *)CK_NAME2(attention_row, TYPE)(a->dv, a->dv_strides, b, g, first_key);
+    T *const dk = width == a->width ? dk_target : sums;
+    T *const dv = value_width == a->value_width ? dv_target : sums + (end_key - first_key) * width;
+    for (size_t j = 0; j < end_key - first_key; j++) {
+        for (size_t c = 0; c < width; c++) dk[(ptrdiff_t)j * dk_stride + (ptrdiff_t)c] = 0;
+        for (size_t c = 0; c < value_width; c++) dv[(ptrdiff_t)j * dv_stride + (ptrdiff_t)c] = 0;
+    }
+
+    const size_t rows = a->share * a->queries;
+    for (size_t row = 0; row < rows; row += ROWS) {
+        CK_NAME2(attention_take, TYPE)(a, b, g, row, rows - row < ROWS ? rows : row + ROWS, &block);
+        const size_t lanes = block.lanes, reach = CK_NAME2(attention_reach, TYPE)(a, &block);
+        CK_NAME2(attention_recall, TYPE)(a, b, &block);
+        CK_NAME2(attention_load_cotangent, TYPE)(a, b, &block, &cotangent);
+        for (size_t i = 0; i < block.count * width; i++) dq[i] = 0;
+        for (size_t first = first_key; first < end_key && first < reach; first += KEYS) {
+            const size_t end = end_key < reach ? end_key : reach;
+            const size_t keys = end - first < KEYS ? end - first : KEYS;
+            ptrdiff_t k_stride = a->k_strides[2], v_stride = a->v_strides[2];
+            const T *k = CK_NAME2(attention_row, TYPE)(a->k, a->k_strides, b, g, first);
+            const T *v = CK_NAME2(attention_row, TYPE)(a->v, a->v_strides, b, g, first);
+            const int hides = CK_NAME2(attention_hides, TYPE)(a, first + keys, &block);
+            const int isStrange = hides && CK_NAME2(attention_strange, TYPE)(k, k_stride, keys, a->width);
+            k = CK_NAME2(attention_rows, TYPE)(k, &k_stride, keys, a->width, isStrange, copy);
+            if (hides && CK_NAME2(attention_strange, TYPE)(v, v_stride, keys, a->value_width)) {
+                v = CK_NAME2(attention_rows, TYPE)(v, &v_stride, keys, a->value_width, 1, copy + KEYS * width);
+            }
+            CK_NAME2(attention_slopes, TYPE)(a, b, g, first, keys, &block, &cotangent, v, v_stride, drop, p, ds);
+            const ptrdiff_t at = (ptrdiff_t)(first - first_key);
+            CK_NAME2(attention_product, TYPE)(keys, value_width, block.count, p, (ptrdiff_t)lanes, 1, cotangent.rows,
+                                              (ptrdiff_t)value_width, dv + at * dv_stride, dv_stride, ones);
+            CK_NAME2(attention_product, TYPE)(keys, width, block.count, ds, (ptrdiff_t)lanes, 1, cotangent.queries,
+                                              (ptrdiff_t)width, dk + at * dk_stride, dk_stride, ones);
+            CK_NAME2(attention_product, TYPE)(block.count, width, keys, ds, 1, (ptrdiff_t)lanes, k, k_stride, dq,
+                                              (ptrdiff_t)width, ones);
+        }
+        for (size_t i = 0; i < block.count; i++) {
+            T *to = (T *)CK_NAME2(attention_row, TYPE)(a->dq, a->dq_strides, b, block.head[i], block.row[i]);
+            for (size_t c = 0; c < a->width; c++) to[c] = dq[i * width + c] * (T)a->scale;
+        }
+    }
+    for (size_t j = 0; j < end_key - first_key; j++) {
+        if (dk != dk_target) {
+            memcpy(dk_target + (ptrdiff_t)j * a->dk_strides[2], dk + j * width, a->width * sizeof(T));
+        }
+        if (dv != dv_target) {
+            memcpy(dv_target + (ptrdiff_t)j * a->dv_strides[2], dv + j * value_width, a->value_width * sizeof(T));
+        }
+    }
+}
+
+// Adds the gradient of the scores of some rows of group g and some keys to that of the mask.
+CK_WIDE static void CK_NAME2(attention_mask_gradient, TYPE)(const struct ck_attention *a, size_t b, size_t g,
+                                                            size_t first_row, size_t end_row, size_t first_key,
+                                                            size_t end_key, void *workspace) {
+    struct CK_NAME2(attention_block, TYPE) block;
+    struct CK_NAME2(attention_cotangent, TYPE) cotangent;
+    block.queries = workspace;
+    cotangent.turned = block.queries + ROWS * PADDED(a->width);
+    cotangent.rows = cotangent.turned + ROWS * PADDED(a->value_width);
+    cotangent.queries = cotangent.rows + ROWS * PADDED(a->value_width);
+    T *p = cotangent.queries + ROWS * PADDED(a->width);
+    T *ds = p + ROWS * KEYS, *drop = ds + ROWS * KEYS, *copy = drop + ROWS * KEYS;
+    for (size_t row = first_row; row < end_row; row += ROWS) {
+        CK_NAME2(attention_take, TYPE)(a, b, g, row, end_row - row < ROWS ? end_row : row + ROWS, &block);
+        const size_t reach = CK_NAME2(attention_reach, TYPE)(a, &block);
+        CK_NAME2(attention_recall, TYPE)(a, b, &block);
+        CK_NAME2(attention_load_cotangent, TYPE)(a, b, &block, &cotangent);
+        const size_t end = end_key < reach ? end_key : reach;
+        for (size_t first = first_key; first < end; first += KEYS) {
+            const size_t keys = end - first < KEYS ? end - first : KEYS;
+            ptrdiff_t v_stride = a->v_strides[2];
+            const T *v = CK_NAME2(attention_row, TYPE)(a->v, a->v_strides, b, g, first);
+            if (CK_NAME2(attention_strange, TYPE)(v, v_stride, keys, a->value_width)) {
+                v = CK_NAME2(attention_rows, TYPE)(v, &v_stride, keys, a->value_width, 1, copy);
+            }
+            CK_NAME2(attention_slopes, TYPE)(a, b, g, first, keys, &block, &cotangent, v, v_stride, drop, p, ds);
+            for (size_t i = 0; i < block.count; i++) {
+                T *to = (T *)a->dmask + (ptrdiff_t)b * a->dmask_strides[0] + (ptrdiff_t)block.head[i] * a->dmask_strides[1] +
+                    (ptrdiff_t)block.row[i] * a->dmask_strides[2];
+                for (size_t j = 0; j < keys; j++) to[(ptrdiff_t)(first + j) * a->dmask_strides[3]] += ds[j * block.lanes + i];
+            }
+        }
+    }
+}
+
+#undef VEC
+#undef INTS
+#undef SPAN
+#undef ROWS
+#undef KEYS
+#undef TILE_ROWS
+#undef PADDED

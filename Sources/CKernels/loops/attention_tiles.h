@@ -1,0 +1,307 @@
+// What attention's passes share: a block of query rows against a block of keys.
+//
+// A block of scores lies with the queries side by side, s[key · lanes + query], so that what softmax does to a row is
+// done to a lane, and no row is ever added up across a register.
+
+#define VEC CK_NAME2(vector, TYPE)
+#define INTS CK_NAME2(integers, TYPE)
+#define SPAN ((int)(CK_VECTOR / sizeof(T)))
+#define ROWS ((int)(256 / sizeof(T)))  // the most queries in a block
+#define KEYS 64                        // the most keys in a block
+#define TILE_ROWS (CK_VECTOR == 16 ? 4 : 6)
+#define PADDED(n) (((n) + SPAN - 1) / SPAN * SPAN)
+
+// MARK: Small products
+
+// C[rows, vectors] = scale[r]·C + A·B, or A·B alone without `scale`: a tile that stays in registers.
+CK_INLINE void CK_NAME2(attention_tile, TYPE)(const int rows, const int vectors, size_t k, const T *a, ptrdiff_t ar,
+                                              ptrdiff_t ak, const T *b, ptrdiff_t br, T *c, ptrdiff_t cr,
+                                              const T *scale) {
+    VEC sum[6][4];
+    CK_UNROLL for (int r = 0; r < rows; r++) {
+        CK_UNROLL for (int v = 0; v < vectors; v++) {
+            sum[r][v] = scale ? *(const VEC *)(c + r * cr + v * SPAN) * scale[r] : (VEC){0};
+        }
+    }
+    for (size_t p = 0; p < k; p++) {
+        VEC x[4];
+        CK_UNROLL for (int v = 0; v < vectors; v++) x[v] = *(const VEC *)(b + v * SPAN);
+        CK_UNROLL for (int r = 0; r < rows; r++) {
+            const T y = a[r * ar];
+            CK_UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = y * x[v] + sum[r][v];
+        }
+        a += ak;
+        b += br;
+    }
+    CK_UNROLL for (int r = 0; r < rows; r++) {
+        CK_UNROLL for (int v = 0; v < vectors; v++) *(VEC *)(c + r * cr + v * SPAN) = sum[r][v];
+    }
+}
+
+// All rows of `vectors` vectors of columns.
+CK_INLINE void CK_NAME2(attention_panel, TYPE)(const int vectors, size_t m, size_t k, const T *a, ptrdiff_t ar,
+                                               ptrdiff_t ak, const T *b, ptrdiff_t br, T *c, ptrdiff_t cr,
+                                               const T *scale) {
+    size_t r = 0;
+#define STEP(rows) \
+    CK_NAME2(attention_tile, TYPE)(rows, vectors, k, a + (ptrdiff_t)r * ar, ar, ak, b, br, c + (ptrdiff_t)r * cr, cr, \
+                                   scale ? scale + r : 0); \
+    r += rows
+    while (r + TILE_ROWS <= m) { STEP(TILE_ROWS); }
+    if (r + 4 <= m) { STEP(4); }
+    if (r + 2 <= m) { STEP(2); }
+    if (r < m) { STEP(1); }
+#undef STEP
+}
+
+// C[m, n] = scale[r]·C + A·B, n a multiple of SPAN; A is read element by element with any strides.
+CK_WIDE static void CK_NAME2(attention_product, TYPE)(size_t m, size_t n, size_t k, const T *a, ptrdiff_t ar,
+                                                      ptrdiff_t ak, const T *b, ptrdiff_t br, T *c, ptrdiff_t cr,
+                                                      const T *scale) {
+#define PANEL(vectors) CK_NAME2(attention_panel, TYPE)(vectors, m, k, a, ar, ak, b + x, br, c + x, cr, scale)
+    size_t x = 0;
+    for (; x + CK_TILE_VECTORS * SPAN <= n; x += CK_TILE_VECTORS * SPAN) PANEL(CK_TILE_VECTORS);
+    switch ((n - x) / SPAN) {
+#if CK_TILE_VECTORS == 4
+    case 3: PANEL(3); break;
+    case 2: PANEL(2); break;
+#endif
+    case 1: PANEL(1); break;
+    default: break;
+    }
+#undef PANEL
+}
+
+// MARK: Blocks of queries
+
+// Some query rows of one batch member: where they stand, and their features, scaled, one row for each feature.
+struct CK_NAME2(attention_block, TYPE) {
+    size_t count, lanes;  // rows, and their number with what fills the last vector
+    size_t head[ROWS], row[ROWS];
+    T position[ROWS];     // row, for the causal order
+    T top[ROWS];          // the greatest score of each row, 0 where it sees nothing
+    T inverse[ROWS];      // 1 / Σ exp(score − top), 0 where it sees nothing
+    T *queries;           // [width, lanes]
+};
+
+// y[c · lanes + i] = scale · x[i · stride + c], zeros in the lanes beyond `count`
+static void CK_NAME2(attention_turn, TYPE)(const T *const *x, size_t count, size_t lanes, size_t width, T scale, T *y) {
+    typedef T four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+    size_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        const T *const *r = x + i;
+        size_t c = 0;
+        for (; c + 4 <= width; c += 4) {
+            const four a = *(const four *)(r[0] + c) * scale, b = *(const four *)(r[1] + c) * scale;
+            const four d = *(const four *)(r[2] + c) * scale, e = *(const four *)(r[3] + c) * scale;
+            const four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), de = __builtin_shufflevector(d, e, 0, 4, 1, 5);
+            const four AB = __builtin_shufflevector(a, b, 2, 6, 3, 7), DE = __builtin_shufflevector(d, e, 2, 6, 3, 7);
+            T *to = y + c * lanes + i;
+            *(four *)to = __builtin_shufflevector(ab, de, 0, 1, 4, 5);
+            *(four *)(to + lanes) = __builtin_shufflevector(ab, de, 2, 3, 6, 7);
+            *(four *)(to + 2 * lanes) = __builtin_shufflevector(AB, DE, 0, 1, 4, 5);
+            *(four *)(to + 3 * lanes) = __builtin_shufflevector(AB, DE, 2, 3, 6, 7);
+        }
+        for (; c < width; c++) {
+            for (size_t l = 0; l < 4; l++) y[c * lanes + i + l] = r[l][c] * scale;
+        }
+    }
+    for (; i < lanes; i++) {
+        for (size_t c = 0; c < width; c++) y[c * lanes + i] = i < count ? x[i][c] * scale : 0;
+    }
+}
+
+static const T *CK_NAME2(attention_row, TYPE)(const void *x, const ptrdiff_t *strides, size_t b, size_t h, size_t n) {
+    return (const T *)x + (ptrdiff_t)b * strides[0] + (ptrdiff_t)h * strides[1] + (ptrdiff_t)n * strides[2];
+}
+
+// Lays out the features of rows whose `count`, `head` and `row` are set.
+static void CK_NAME2(attention_load, TYPE)(const struct ck_attention *a, size_t b,
+                                           struct CK_NAME2(attention_block, TYPE) *block) {
+    const T *rows[ROWS];
+    block->lanes = PADDED(block->count);
+    for (size_t i = 0; i < block->lanes; i++) {
+        block->position[i] = i < block->count ? (T)block->row[i] : 0;
+        if (i < block->count) rows[i] = CK_NAME2(attention_row, TYPE)(a->q, a->q_strides, b, block->head[i], block->row[i]);
+    }
+    CK_NAME2(attention_turn, TYPE)(rows, block->count, block->lanes, a->width, (T)a->scale, block->queries);
+}
+
+// The rows `first ..< end` of those that share the keys of group g: its heads one after the other.
+static void CK_NAME2(attention_take, TYPE)(const struct ck_attention *a, size_t b, size_t g, size_t first, size_t end,
+                                           struct CK_NAME2(attention_block, TYPE) *block) {
+    block->count = end - first;
+    size_t head = g * a->share + first / a->queries, row = first % a->queries;
+    for (size_t i = 0; i < block->count; i++) {
+        block->head[i] = head;
+        block->row[i] = row;
+        if (++row == a->queries) {
+            row = 0;
+            head++;
+        }
+    }
+    CK_NAME2(attention_load, TYPE)(a, b, block);
+}
+
+static size_t CK_NAME2(attention_statistic, TYPE)(const struct ck_attention *a, size_t b, size_t head, size_t row) {
+    return (b * a->heads + head) * a->queries + row;
+}
+
+// Reads back what the forward pass found out about each row.
+static void CK_NAME2(attention_recall, TYPE)(const struct ck_attention *a, size_t b,
+                                             struct CK_NAME2(attention_block, TYPE) *block) {
+    for (size_t i = 0; i < block->lanes; i++) {
+        const size_t at = i < block->count
+            ? CK_NAME2(attention_statistic, TYPE)(a, b, block->head[i], block->row[i]) : 0;
+        block->top[i] = i < block->count ? ((const T *)a->top)[at] : 0;
+        block->inverse[i] = i < block->count ? ((const T *)a->inverse)[at] : 0;
+    }
+}
+
+// How many keys the block may look at in the causal order.
+static size_t CK_NAME2(attention_reach, TYPE)(const struct ck_attention *a,
+                                              const struct CK_NAME2(attention_block, TYPE) *block) {
+    if (!a->is_causal) return a->keys;
+    size_t last = 0;
+    for (size_t i = 0; i < block->count; i++) last = block->row[i] > last ? block->row[i] : last;
+    return last + 1 < a->keys ? last + 1 : a->keys;
+}
+
+// MARK: Scores
+
+// Adds the mask to a block of scores; what it hides becomes −∞.
+static void CK_NAME2(attention_mask, TYPE)(const struct ck_attention *a, size_t b, size_t first, size_t keys,
+                                           const struct CK_NAME2(attention_block, TYPE) *block, T *s) {
+    const size_t lanes = block->lanes;
+    const ptrdiff_t step = a->mask_strides[3];
+    ptrdiff_t start[ROWS];
+    int isShared = 1;
+    for (size_t i = 0; i < block->count; i++) {
+        start[i] = (ptrdiff_t)b * a->mask_strides[0] + (ptrdiff_t)block->head[i] * a->mask_strides[1] +
+            (ptrdiff_t)block->row[i] * a->mask_strides[2] + (ptrdiff_t)first * step;
+        isShared &= start[i] == start[0];
+    }
+    if (a->mask_kind == CK_MASK_VISIBLE) {
+        const uint8_t *mask = a->mask;
+        for (size_t j = 0; j < keys; j++, s += lanes) {
+            const ptrdiff_t key = (ptrdiff_t)j * step;
+            if (isShared) {
+                if (!mask[start[0] + key]) for (size_t i = 0; i < lanes; i++) s[i] = -(T)INFINITY;
+            } else {
+                for (size_t i = 0; i < block->count; i++) s[i] = mask[start[i] + key] ? s[i] : -(T)INFINITY;
+            }
+        }
+    } else {
+        const T *mask = a->mask;
+        for (size_t j = 0; j < keys; j++, s += lanes) {
+            const ptrdiff_t key = (ptrdiff_t)j * step;
+            if (isShared) {
+                const T x = mask[start[0] + key];
+                for (size_t i = 0; i < lanes; i++) s[i] = x == -(T)INFINITY ? x : s[i] + x;
+            } else {
+                for (size_t i = 0; i < block->count; i++) {
+                    const T x = mask[start[i] + key];
+                    s[i] = x == -(T)INFINITY ? x : s[i] + x;
+                }
+            }
+        }
+    }
+}
+
+// Whether some query of the block may not look at some of the keys before `end`.
+static int CK_NAME2(attention_hides, TYPE)(const struct ck_attention *a, size_t end,
+                                           const struct CK_NAME2(attention_block, TYPE) *block) {
+    if (a->mask_kind != CK_MASK_NONE) return 1;
+    if (a->is_causal) {
+        for (size_t i = 0; i < block->count; i++) {
+            if (block->row[i] + 1 < end) return 1;
+        }
+    }
+    return 0;
+}
+
+// s[keys, lanes] = k·q, with the mask and the causal order in it.
+CK_WIDE static void CK_NAME2(attention_scores, TYPE)(const struct ck_attention *a, size_t b, size_t g, size_t first,
+                                                     size_t keys, const struct CK_NAME2(attention_block, TYPE) *block,
+                                                     T *s) {
+    const size_t lanes = block->lanes;
+    CK_NAME2(attention_product, TYPE)(keys, lanes, a->width, CK_NAME2(attention_row, TYPE)(a->k, a->k_strides, b, g, first),
+                                      a->k_strides[2], 1, block->queries, lanes, s, lanes, 0);
+    if (!CK_NAME2(attention_hides, TYPE)(a, first + keys, block)) return;
+    if (a->mask_kind != CK_MASK_NONE) CK_NAME2(attention_mask, TYPE)(a, b, first, keys, block, s);
+    if (a->is_causal) {
+        const VEC hidden = (VEC){0} - (T)INFINITY;
+        for (size_t u = 0; u < lanes; u += SPAN) {
+            const VEC position = *(const VEC *)(block->position + u);
+            for (size_t j = 0; j < keys; j++) {
+                VEC *x = (VEC *)(s + j * lanes + u);
+                *x = CK_SELECT(TYPE, position >= (T)(first + j), *x, hidden);
+            }
+        }
+    }
+}
+
+// s = exp(s − top) · inverse: the scores become attention.
+CK_WIDE static void CK_NAME2(attention_weights, TYPE)(const struct CK_NAME2(attention_block, TYPE) *block, size_t keys,
+                                                      T *s) {
+    const size_t lanes = block->lanes;
+    for (size_t u = 0; u < lanes; u += SPAN) {
+        const VEC top = *(const VEC *)(block->top + u), inverse = *(const VEC *)(block->inverse + u);
+        for (size_t j = 0; j < keys; j++) {
+            VEC *x = (VEC *)(s + j * lanes + u);
+            *x = CK_NAME2(exp_below_zero, TYPE)(*x - top) * inverse;
+        }
+    }
+}
+
+// MARK: Keys and values as rows of vectors
+
+// Whether a row has NaN or an infinity.
+CK_WIDE static int CK_NAME2(attention_strange, TYPE)(const T *x, ptrdiff_t stride, size_t rows, size_t width) {
+    VEC sum = {0};
+    T rest = 0;
+    for (size_t r = 0; r < rows; r++) {
+        const T *row = x + (ptrdiff_t)r * stride;
+        size_t c = 0;
+        for (; c + SPAN <= width; c += SPAN) sum += *(const VEC *)(row + c) * (T)0;
+        for (; c < width; c++) rest += row[c] * 0;
+    }
+    for (int i = 0; i < SPAN; i++) rest += sum[i];
+    return rest != 0;
+}
+
+// Rows that can be read vector by vector: in place where their width allows it, else copied with zeros behind. With
+// `clean` set, NaN and infinities become 0.
+CK_INLINE const T *CK_NAME2(attention_rows, TYPE)(const T *x, ptrdiff_t *stride, size_t rows, size_t width, int clean,
+                                                  T *copy) {
+    const size_t padded = PADDED(width);
+    if (padded == width && !clean) return x;
+    for (size_t r = 0; r < rows; r++) {
+        const T *from = x + (ptrdiff_t)r * *stride;
+        T *to = copy + r * padded;
+        for (size_t c = 0; c < width; c++) to[c] = clean && from[c] * 0 != 0 ? 0 : from[c];
+        for (size_t c = width; c < padded; c++) to[c] = 0;
+    }
+    *stride = (ptrdiff_t)padded;
+    return copy;
+}
+
+// MARK: Dropout
+
+// drop[keys, lanes]: 0 where a weight is dropped, else `dropout_kept`. Weight p of [B, H, N, M], counted row by row, takes
+// word p mod 4 of group p / 4 of its key.
+static void CK_NAME2(attention_dropout, TYPE)(const struct ck_attention *a, size_t b, size_t first, size_t keys,
+                                              const struct CK_NAME2(attention_block, TYPE) *block, T *drop) {
+    uint32_t words[4 * (KEYS / 4 + 2)];
+    const size_t lanes = block->lanes;
+    const T kept = (T)a->dropout_kept;
+    for (size_t i = 0; i < block->count; i++) {
+        const uint64_t at =
+            CK_NAME2(attention_statistic, TYPE)(a, b, block->head[i], block->row[i]) * (uint64_t)a->keys + first;
+        ck_philox_words(a->dropout_key, at / 4, (at % 4 + keys + 3) / 4, words);
+        for (size_t j = 0; j < keys; j++) drop[j * lanes + i] = words[at % 4 + j] < a->dropout_below ? 0 : kept;
+    }
+    for (size_t i = block->count; i < lanes; i++) {
+        for (size_t j = 0; j < keys; j++) drop[j * lanes + i] = 0;
+    }
+}

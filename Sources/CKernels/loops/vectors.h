@@ -1,0 +1,44 @@
+// Vectors as wide as the registers of the instruction set, for loops whose data must stay in registers.
+//
+// CK_VECTOR is their width in bytes, CK_TILE_VECTORS how many of them lie beside each other in a register tile; a file
+// that compiles the loops for wider registers says so before it includes them.
+#if !defined(CK_VECTOR)
+#define CK_VECTOR 16
+#define CK_TILE_VECTORS 2
+#endif
+
+#define CK_INLINE static inline __attribute__((always_inline))
+#define CK_UNROLL _Pragma("clang loop unroll(full)")
+// Without it a tuning for narrower registers would split each vector in two.
+#define CK_WIDE __attribute__((min_vector_width(8 * CK_VECTOR)))
+
+typedef float vector_f32 __attribute__((vector_size(CK_VECTOR), aligned(4), may_alias));
+typedef double vector_f64 __attribute__((vector_size(CK_VECTOR), aligned(8), may_alias));
+typedef int32_t integers_f32 __attribute__((vector_size(CK_VECTOR), aligned(4), may_alias));
+typedef int64_t integers_f64 __attribute__((vector_size(CK_VECTOR), aligned(8), may_alias));
+
+// mask ? a : b, where the mask's elements are 0 or −1
+#define CK_SELECT(type, mask, a, b) \
+    ((CK_NAME2(vector, type))(((mask) & (CK_NAME2(integers, type))(a)) | (~(mask) & (CK_NAME2(integers, type))(b))))
+
+// eˣ for x ≤ 0, as `ck_exp_f32` computes it; 0 where it would be subnormal. NaN stays NaN.
+CK_INLINE vector_f32 exp_below_zero_f32(vector_f32 x) {
+    const vector_f32 shifted = x * 0x1.715476p+0f + 0x1.8p+23f;
+    const vector_f32 n = shifted - 0x1.8p+23f;
+    vector_f32 r = x - n * 0x1.62e400p-1f;
+    r = r - n * 0x1.7f7d1cp-20f;
+    vector_f32 p = r * 0x1.a15318p-13f + 0x1.6d44b6p-10f;
+    p = p * r + 0x1.1110c6p-7f;
+    p = p * r + 0x1.5554e8p-5f;
+    p = p * r + 0x1.555556p-3f;
+    p = p * r + 0x1p-1f;
+    p = (p * r) * r + r + 1.0f;
+    const integers_f32 power = ((integers_f32)shifted << 23) + 0x3F800000;
+    p = p * (vector_f32)power;
+    return CK_SELECT(f32, x < -87.0f, (vector_f32){0}, p);
+}
+
+CK_INLINE vector_f64 exp_below_zero_f64(vector_f64 x) {
+    for (int i = 0; i < (int)(CK_VECTOR / sizeof(double)); i++) x[i] = ck_exp_f64(x[i]);
+    return x;
+}
