@@ -26,6 +26,11 @@ DEVIATIONS = [
         "except in its attention, which does the same.",
     ),
     (
+        "attention", None, SPECIAL, "output|gradient 0|gradient 1|gradient 2|gradient 3",
+        "What a mask, a bias of −∞ or the causal order hides is as good as absent, NaN and infinities with it; PyTorch "
+        "multiplies them by 0.",
+    ),
+    (
         "logSumExp", None, "all negative infinite", "gradient 0",
         "Of −∞ alone the gradient is 0, as softmax has it; PyTorch gives NaN.",
     ),

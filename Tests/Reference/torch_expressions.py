@@ -299,6 +299,11 @@ REST = {
     "attention": {
         "mask": "F.scaled_dot_product_attention(a, b, c, attn_mask=visible(3, 3, [0, 3, 4]), scale=0.3)",
         "grouped": "F.scaled_dot_product_attention(a, b, c, enable_gqa=True)",
+        "shared keys": "F.scaled_dot_product_attention(a, b.repeat_interleave(2, 2), c)",
+        "padding and causal": "F.scaled_dot_product_attention(a, b, c, attn_mask=padded_and_causal(), enable_gqa=True)",
+        "bias of heads": "F.scaled_dot_product_attention(a, b, c, attn_mask=d, enable_gqa=True)",
+        "bias of keys": "F.scaled_dot_product_attention(a, b, c, attn_mask=d, enable_gqa=True)",
+        "bias of samples": "F.scaled_dot_product_attention(a, b, c, attn_mask=d, enable_gqa=True)",
         "grouped and masked": "F.scaled_dot_product_attention(a, b, c, attn_mask=hidden_in_places(), enable_gqa=True)",
         "causal": "F.scaled_dot_product_attention(a, b, c, is_causal=True)",
         "bias": "F.scaled_dot_product_attention(a, b, c, attn_mask=d)",
@@ -370,6 +375,9 @@ WITHOUT = {
     "gumbelSoftmax": "both draw their own noise; what follows, (x + noise) / τ and softmax, is compared above",
     ("dropout", "half"): "both draw their own elements; the scale and the gradient have tests of their own",
     ("attention", "dropout"): "both draw their own elements",
+    ("attention", "bias, causal and dropout"): "both draw their own elements",
+    ("attention", "bias of rows"): "it changes nothing; its gradient is 0 but for rounding",
+    ("attention", "bias of all"): "it changes nothing; its gradient is 0 but for rounding",
 }
 
 
@@ -428,6 +436,11 @@ def visible(rows, columns, places):
 
 def hidden_in_places():
     return torch.tensor([i % 5 != 0 and i % 7 != 3 for i in range(24)]).reshape(4, 2, 3)
+
+
+def padded_and_causal():
+    visible = torch.tensor([i % 4 != 1 for i in range(10)]).reshape(2, 1, 1, 5)
+    return visible & torch.ones(3, 5, dtype=torch.bool).tril()
 
 
 def angles(x, positions, base):

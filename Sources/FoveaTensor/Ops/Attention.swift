@@ -75,7 +75,7 @@ extension Op {
 ///   - keys: [..., G, M, d], where G divides H; without the axis of heads [M, d].
 ///   - values: [..., G, M, e].
 ///   - mask: broadcast to [..., H, N, M]. bool: true where the query may look. Of the query's type: added to the scores,
-///     with a gradient; −∞ hides. A query that may look nowhere gets zeros, where PyTorch gives NaN.
+///     with a gradient; −∞ hides. A query that may look nowhere gets zeros.
 ///   - isCausal: whether query n may look at keys 0 ... n alone; the first query at the first key, as in PyTorch, however
 ///     many keys there are. Together with a mask both must allow it, where PyTorch refuses.
 ///   - scale: d^(−1/2) unless given.
