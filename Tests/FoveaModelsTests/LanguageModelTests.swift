@@ -136,6 +136,54 @@ private func ids(_ rows: [[Int64]]) -> Tensor { Tensor(rows.flatMap { $0 }, shap
     }
 }
 
+@Suite("a language model's configuration") struct LanguageModelConfigurationTests {
+    /// What transformers 5 writes besides the sizes of the samples.
+    private static let written: [String: ConfigurationValue] = [
+        "_name_or_path": "", "architectures": .null, "attention_dropout": 0.0, "bos_token_id": 1,
+        "chunk_size_feed_forward": 0, "dtype": "bfloat16", "eos_token_id": [2, 3], "head_dim": 2, "hidden_act": "silu",
+        "id2label": .object(["0": "LABEL_0"]), "is_encoder_decoder": false, "label2id": .object(["LABEL_0": 0]),
+        "max_position_embeddings": 2048, "output_attentions": false, "output_hidden_states": false,
+        "pad_token_id": .null, "problem_type": .null, "return_dict": true, "rms_norm_eps": 1e-06,
+        "rope_parameters": .object(["rope_theta": 10_000.0, "rope_type": "default"]), "tie_word_embeddings": false,
+        "transformers_version": "5.24.0", "use_cache": true,
+    ]
+    private static let own: [String: [String: ConfigurationValue]] = [
+        "llama": ["attention_bias": false, "mlp_bias": false, "model_type": "llama", "pretraining_tp": 1],
+        "qwen2": [
+            "layer_types": ["full_attention", "full_attention"], "max_window_layers": 28, "model_type": "qwen2",
+            "sliding_window": .null, "use_sliding_window": false,
+        ],
+    ]
+
+    @Test("everything that transformers writes is taken, and means the defaults", arguments: ["llama", "qwen2"])
+    func written(_ layout: String) throws {
+        let form = try #require(LanguageModel.entry.form(layout))
+        let plain = try form.instance(form.sample, owner: "c.json")
+        let whole = form.sample.merging(Self.written) { $1 }.merging(try #require(Self.own[layout])) { $1 }
+        let inputs: NamedTensors = ["inputs_embeds": .uniform([1, 4, 8], in: -1...1, key: RandomKey(seed: 1))]
+        let logits = try #require(plain.outputs(inputs)["logits"])
+        expectSameBits(try #require(try form.instance(whole, owner: "c.json").outputs(inputs)["logits"]), logits)
+        // The base of the angles, by its name of today and by the older one.
+        for base in [
+            ["rope_theta": 100.0], ["rope_theta": 1.0, "rope_parameters": .object(["rope_theta": 100.0])],
+            ["rope_theta": 100.0, "rope_scaling": .null],
+        ] as [[String: ConfigurationValue]] {
+            let other = try form.instance(form.sample.merging(base) { $1 }, owner: "c.json")
+            #expect((other.module as? LanguageModel)?.options.rotaryBase == 100)
+        }
+    }
+
+    @Test("heads of keys and values and their width are told by the weights")
+    func told() throws {
+        let form = try #require(LanguageModel.entry.form("qwen2"))
+        let weights = try form.instance(form.sample.merging(["head_dim": 6]) { $1 }, owner: "c.json").weights
+        let told = try form.instance(
+            ["num_attention_heads": 4], weights: weights, owner: "c.json", source: "w.safetensors")
+        let options = try #require(told.module as? LanguageModel).options
+        #expect(options.headWidth == 6 && options.keyHeads == 2 && options.hidden == 6 && options.depth == 2)
+    }
+}
+
 @Suite("what a language model refuses") struct LanguageModelRefusalTests {
     @Test("configurations that do not fit together", arguments: LanguageModel.entry.forms.map(\.layout))
     func configurations(_ layout: String) throws {
@@ -143,13 +191,23 @@ private func ids(_ rows: [[Int64]]) -> Tensor { Tensor(rows.flatMap { $0 }, shap
         let cases: [(String, ConfigurationValue, String)] = [
             ("num_key_value_heads", .int(3), "4 heads cannot share 3 key heads"),
             ("head_dim", .int(3), "even width"), ("attention_dropout", .double(1), "attention_dropout"),
-            ("hidden_size", .int(4), "even width"),
+            ("hidden_size", .int(4), "even width"), ("hidden_act", "swoosh", "\"silu\""),
+            ("rope_scaling", .object(["type": "linear"]), "\"type\" that must be \"default\""),
+            ("rope_parameters", .object(["rope_theta": "big"]), "\"rope_theta\" that must be a number"),
+            ("rope_parameters", .object(["factor": 2.0]), "unknown key \"factor\""),
+            ("rope_parameters", 3, "must be an object or null"),
         ]
         for (key, value, words) in cases {
             let error = try #require(throws: ModuleInputError.self, "\(key)") {
                 _ = try form.instance(form.sample.merging([key: value]) { $1 }, owner: "c.json")
             }
             #expect(error.description.contains(words), "\(error)")
+        }
+        if layout == "qwen2" {
+            let error = try #require(throws: ModuleInputError.self) {
+                _ = try form.instance(form.sample.merging(["use_sliding_window": true]) { $1 }, owner: "c.json")
+            }
+            #expect(error.description.contains("must be false: every layer sees the whole sequence"), "\(error)")
         }
         let short = try form.instance(
             form.sample.merging(["max_position_embeddings": .int(2)]) { $1 }, owner: "c.json")

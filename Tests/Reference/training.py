@@ -53,7 +53,8 @@ def shapes():
     def mlp(path, bias):
         return linear(f"{path}.expand", width, 4 * width, bias) | linear(f"{path}.contract", 4 * width, width, bias)
 
-    found = linear("patches.projection", s["patch"] ** 2, width) | {"patches.positions": (patches, width)}
+    found = {"patches.weight": (width, 1, s["patch"], s["patch"]), "patches.bias": (width,)}
+    found |= {"patches.positions": (patches, width)}
     for i in range(s["depth"]):
         block = f"encoder.{i}"
         found |= norm(f"{block}.attentionNorm") | attention(f"{block}.attention", True)
@@ -91,8 +92,7 @@ class Model:
 
     def __call__(self, images):
         # The projection of patches is a convolution whose kernel and stride are the patch.
-        weight = self.p["patches.projection.weight"].unflatten(1, (1, SIZES["patch"], SIZES["patch"]))
-        x = F.conv2d(images, weight, self.p["patches.projection.bias"], stride=SIZES["patch"])
+        x = F.conv2d(images, self.p["patches.weight"], self.p["patches.bias"], stride=SIZES["patch"])
         x = x.flatten(2).mT + self.p["patches.positions"]
         for i in range(SIZES["depth"]):
             block = f"encoder.{i}"
@@ -118,7 +118,7 @@ def started():
         if "orm." in path:
             weights[path] = 0.2 * noise + (1 if path.endswith("weight") else 0)
         else:
-            weights[path] = noise / math.sqrt(shape[-1]) if len(shape) > 1 else 0.1 * noise
+            weights[path] = noise / math.sqrt(math.prod(shape[1:])) if len(shape) > 1 else 0.1 * noise
     return weights
 
 

@@ -45,15 +45,20 @@ extension LanguageModel {
                     .flag(
                         "mlp_bias", "whether the MLP has biases", default: false,
                         from: .presence(of: "model.layers.0.mlp.gate_proj.bias")),
+                    .ignored("pretraining_tp"),
                 ]
             ) { options, configuration in
                 options.attentionBias = configuration.bool("attention_bias")
                 options.outputBias = options.attentionBias
                 options.mlpBias = configuration.bool("mlp_bias")
             },
-            form(.qwen2, sizes: (vocabulary: 151_936, hidden: 22_016, context: 32_768), extraKeys: []) { options, _ in
-                options.attentionBias = true
-            },
+            form(
+                .qwen2, sizes: (vocabulary: 151_936, hidden: 22_016, context: 32_768),
+                extraKeys: [
+                    .constant("use_sliding_window", "every layer sees the whole sequence", false),
+                    .ignored("sliding_window"), .ignored("max_window_layers"), .ignored("layer_types"),
+                ]
+            ) { options, _ in options.attentionBias = true },
         ])
 
     /// One published form; the two families share all but a few keys.
@@ -76,19 +81,20 @@ extension LanguageModel {
                     "num_hidden_layers", "layers", default: 32, atLeast: 0,
                     from: .count(of: "model.layers.*.input_layernorm.weight")),
                 .size("num_attention_heads", "heads H", default: 32),
-                .size("num_key_value_heads", "heads G of keys and values, or null for H", default: .null),
                 .size(
                     "head_dim", "width of a head, or null for D / H", default: .null,
                     from: .axis(0, of: layer + "self_attn.q_proj.weight", over: "num_attention_heads")),
+                .size(
+                    "num_key_value_heads", "heads G of keys and values, or null for H", default: .null,
+                    from: .axis(0, of: layer + "self_attn.k_proj.weight", over: "head_dim")),
                 .size("max_position_embeddings", "the most tokens of a sequence", default: .int(sizes.context)),
                 .number("initializer_range", "deviation of fresh weights", default: 0.02),
                 .number("rms_norm_eps", "added to the mean of squares", default: 1e-6),
-                .number("rope_theta", "base of the rotary angles", default: 10_000.0),
                 .flag("tie_word_embeddings", "whether the embedding is the head too", default: false),
                 .choice(
                     "hidden_act", "the function of the MLP's gate", of: Activation.publishedNames, default: "silu"),
                 .number("attention_dropout", "share of attention weights dropped in training", default: 0.0),
-            ] + extraKeys,
+            ] + extraKeys + ConfigurationKey.rotary + ConfigurationKey.generation + ConfigurationKey.transformers,
             inputs: [.init("inputs_embeds", "[B, T, hidden_size]")],
             outputs: [.init("logits", "[B, T, vocab_size]")],
             sample: [
@@ -120,7 +126,7 @@ extension LanguageModel.Options {
             headWidth: configuration.optionalInt("head_dim"),
             activation: Activation(published: configuration.string("hidden_act")) ?? .silu,
             tiesHead: configuration.bool("tie_word_embeddings"),
-            epsilon: configuration.double("rms_norm_eps"), rotaryBase: configuration.double("rope_theta"),
+            epsilon: configuration.double("rms_norm_eps"), rotaryBase: configuration.rotaryBase,
             contextLength: configuration.int("max_position_embeddings"),
             attentionDropout: configuration.double("attention_dropout"),
             deviation: configuration.double("initializer_range"))

@@ -55,8 +55,8 @@ extension VisionEncoder {
             ? [
                 .number("initializer_range", "deviation of fresh patches and positions", default: 0.02),
                 .number("initializer_factor", "what all fresh deviations are multiplied by", default: 1.0),
-                .size("projection_dim", "width shared with the text encoder; without influence here", default: 512),
-            ] : [.flag("vision_use_head", "whether there is a pooling head; without influence here", default: true)]
+                .ignored("projection_dim", "width shared with the text encoder; without influence here", default: 512),
+            ] : [.ignored("vision_use_head", "whether there is a pooling head; without influence here", default: true)]
         return PublishedForm(
             layout,
             keys: [
@@ -77,7 +77,7 @@ extension VisionEncoder {
                     default: isClip ? "quick_gelu" : "gelu_pytorch_tanh"),
                 .number("layer_norm_eps", "added to the variance", default: isClip ? 1e-5 : 1e-6),
                 .number("attention_dropout", "share of attention weights dropped in training", default: 0.0),
-            ] + own,
+            ] + own + ConfigurationKey.transformers,
             inputs: [.init("pixel_values", "[B, num_channels, image_size, image_size]")],
             outputs: [
                 .init("penultimate_hidden_state", "[B, N, hidden_size]"),

@@ -88,11 +88,8 @@ public struct Configuration: Sendable {
 
     /// The value of a number.
     public func double(_ key: String) -> Double {
-        switch value(key) {
-        case .int(let value): return Double(value)
-        case .double(let value): return value
-        default: trap("Configuration", "\"\(key)\" is declared as no number")
-        }
+        guard let number = value(key).number else { trap("Configuration", "\"\(key)\" is declared as no number") }
+        return number
     }
 
     /// The value of a number that may be null.
@@ -114,5 +111,14 @@ public struct Configuration: Sendable {
     public func ints(_ key: String) -> [Int] {
         guard case .list(let values) = value(key) else { trap("Configuration", "\"\(key)\" is declared as no list") }
         return values.compactMap { if case .int(let value) = $0 { value } else { nil } }
+    }
+
+    /// The values of an object by their names; nil for null.
+    public func object(_ key: String) -> [String: ConfigurationValue]? {
+        switch value(key) {
+        case .object(let values): return values
+        case .null: return nil
+        default: trap("Configuration", "\"\(key)\" is declared as no object")
+        }
     }
 }

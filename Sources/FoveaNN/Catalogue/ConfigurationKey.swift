@@ -18,6 +18,10 @@ public struct ConfigurationKey: Sendable {
         case choice([String])
         /// As many whole numbers as stated, or any number of them, from 1 on.
         case sizes(count: Int?)
+        /// An object of these keys, none of them required.
+        case object([ConfigurationKey])
+        case constant(ConfigurationValue)
+        case anything
     }
 
     private init(
@@ -72,8 +76,28 @@ public struct ConfigurationKey: Sendable {
         ConfigurationKey(name, summary, .sizes(count: count), defaultValue, nil)
     }
 
+    /// An object of keys, each of which may be missing.
+    public static func object(
+        _ name: String, _ summary: String, of members: [ConfigurationKey],
+        default defaultValue: ConfigurationValue? = nil
+    ) -> ConfigurationKey {
+        ConfigurationKey(name, summary, .object(members), defaultValue, nil)
+    }
+
+    /// A key that can have one value only, since nothing else is supported; `summary` says what that means.
+    public static func constant(_ name: String, _ summary: String, _ value: ConfigurationValue) -> ConfigurationKey {
+        ConfigurationKey(name, summary, .constant(value), value, nil)
+    }
+
+    /// A key that published configurations have and that changes nothing here; any value will do.
+    public static func ignored(
+        _ name: String, _ summary: String = "without influence here", default defaultValue: ConfigurationValue = .null
+    ) -> ConfigurationKey {
+        ConfigurationKey(name, summary, .anything, defaultValue, nil)
+    }
+
     /// What a value of this key must be, for errors; nil when this one is.
-    func complaint(about value: ConfigurationValue) -> String? {
+    public func complaint(about value: ConfigurationValue) -> String? {
         if value == .null, defaultValue == .null { return nil }
         let orNull = defaultValue == .null ? " or null" : ""
         let largest = 1 << 20
@@ -88,6 +112,17 @@ public struct ConfigurationKey: Sendable {
         case (.choice(let words), .string(let word)) where words.contains(word): return nil
         case (.choice(let words), _):
             return "must be " + words.map { "\"\($0)\"" }.joined(separator: " or ") + ", not \(value)"
+        case (.anything, _): return nil
+        case (.constant(let constant), _): return value == constant ? nil : "must be \(constant): \(summary)"
+        case (.object(let members), .object(let values)):
+            for (name, value) in values.sorted(by: { $0.key < $1.key }) {
+                guard let member = members.first(where: { $0.name == name }) else {
+                    return "has an unknown key \"\(name)\"; known are \(members.map(\.name).joined(separator: ", "))"
+                }
+                if let complaint = member.complaint(about: value) { return "has a \"\(name)\" that \(complaint)" }
+            }
+            return nil
+        case (.object, _): return "must be an object\(orNull)"
         case (.sizes(let count), .list(let values)):
             let fit = values.allSatisfy { if case .int(1...largest) = $0 { true } else { false } }
             if fit, count == nil ? !values.isEmpty : values.count == count { return nil }

@@ -6,6 +6,7 @@ public enum ConfigurationValue: Sendable, Equatable, Codable {
     case double(Double)
     case string(String)
     case list([ConfigurationValue])
+    case object([String: ConfigurationValue])
 
     public init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
@@ -19,8 +20,10 @@ public enum ConfigurationValue: Sendable, Equatable, Codable {
             self = .double(value)
         } else if let value = try? container.decode(String.self) {
             self = .string(value)
+        } else if let values = try? container.decode([ConfigurationValue].self) {
+            self = .list(values)
         } else {
-            self = .list(try container.decode([ConfigurationValue].self))
+            self = .object(try container.decode([String: ConfigurationValue].self))
         }
     }
 
@@ -33,6 +36,16 @@ public enum ConfigurationValue: Sendable, Equatable, Codable {
         case .double(let value): try container.encode(value)
         case .string(let value): try container.encode(value)
         case .list(let values): try container.encode(values)
+        case .object(let values): try container.encode(values)
+        }
+    }
+
+    /// The value of a number, whole or not; nil for anything else.
+    public var number: Double? {
+        switch self {
+        case .int(let value): Double(value)
+        case .double(let value): value
+        default: nil
         }
     }
 }
@@ -58,6 +71,8 @@ extension ConfigurationValue: CustomStringConvertible {
         case .double(let value): "\(value)"
         case .string(let value): "\"\(value)\""
         case .list(let values): "[" + values.map(\.description).joined(separator: ", ") + "]"
+        case .object(let values):
+            "{" + values.sorted { $0.key < $1.key }.map { "\"\($0.key)\": \($0.value)" }.joined(separator: ", ") + "}"
         }
     }
 }
