@@ -20,8 +20,8 @@ struct RefusalTests {
     static let recipes: [BadRecipe] = [
         .init("unknown key", "model:\n  widht: 8\n", "r.yaml:2", "\"model.widht\"", "did you mean model.width?"),
         .init(
-            "a key of another group", "model:\n  width: 8\ntraining:\n  latents: 4\n", "r.yaml:4",
-            "\"training.latents\"", "did you mean model.latents?"),
+            "a key of another group", "model:\n  width: 8\ntraining:\n  patchSize: 4\n", "r.yaml:4",
+            "\"training.patchSize\"", "did you mean model.patchSize?"),
         .init(
             "unknown group", "trainning:\n  steps: 8\n", "r.yaml:1", "\"trainning\"", "data, model, training, output",
             "did you mean training?"),
@@ -50,9 +50,10 @@ struct RefusalTests {
         .init("no steps", "training:\n  steps: 0\n", "r.yaml:2", "training.steps", "not 0"),
         .init("no checkpoints", "training:\n  checkpointEvery: 0\n", "r.yaml:2", "training.checkpointEvery"),
         .init(
-            "a duplicate key", "data:\n  maximum: 16\nmodel:\n  width: 8\n  latents: 2\n  width: 9\n", "r.yaml:4",
+            "a duplicate key", "data:\n  maximum: 16\nmodel:\n  width: 8\n  patchSize: 2\n  width: 9\n", "r.yaml:4",
             "width", "a second time"),
-        .init("a duplicate group", "model:\n  width: 8\nmodel:\n  latents: 2\n", "r.yaml:1", "model", "a second time"),
+        .init(
+            "a duplicate group", "model:\n  width: 8\nmodel:\n  patchSize: 2\n", "r.yaml:1", "model", "a second time"),
         .init("a list that does not end", "model:\n  width: [8\n", "r.yaml:3", "not YAML"),
         .init("an indentation that does not fit", "model:\n  width: 8\n   latents: 2\n", "r.yaml:3", "not YAML"),
         .init("a tab", "model:\n\twidth: 8\n", "r.yaml:2", "not YAML"),
@@ -309,7 +310,7 @@ struct RefusalTests {
         try bench.prepare()
         try bench.prints(["train", "tiny.yaml", "--output", "run"])
         for (key, value) in [
-            ("model.latents", "3"), ("training.seed", "1"), ("training.learningRate", "0.5"),
+            ("compressor.num_latents", "3"), ("training.seed", "1"), ("training.learningRate", "0.5"),
             ("training.schedule", "linear"), ("training.clipNorm", "1.0"), ("data.maxShift", "2"),
             ("training.freeze", "[patches.**]"), ("training.checkpointEvery", "4"),
         ] {
@@ -319,10 +320,10 @@ struct RefusalTests {
         }
         try bench.refuses(
             [
-                "train", "tiny.yaml", "--output", "run", "--resume", "--set", "model.latents=3", "--set",
+                "train", "tiny.yaml", "--output", "run", "--resume", "--set", "compressor.num_latents=3", "--set",
                 "training.seed=5", "--set", "training.steps=40",
             ],
-            mentions: ["model.latents is 3 and was 2", "training.seed is 5 and was 0"])
+            mentions: ["compressor.num_latents is 3 and was 2", "training.seed is 5 and was 0"])
     }
 
     @Test("--resume with fewer steps")

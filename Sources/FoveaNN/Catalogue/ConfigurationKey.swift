@@ -73,7 +73,7 @@ public struct ConfigurationKey: Sendable {
     }
 
     /// What a value of this key must be, for errors; nil when this one is.
-    func complaint(about value: ConfigurationValue) -> String? {
+    public func complaint(about value: ConfigurationValue) -> String? {
         if value == .null, defaultValue == .null { return nil }
         let orNull = defaultValue == .null ? " or null" : ""
         let largest = 1 << 20
