@@ -123,7 +123,7 @@ demo: setup
 	@echo 'Exported weights  $(RUN)/resampler.safetensors'
 	@echo
 	@echo 'Next, halve the tokens and see what it costs:'
-	@echo '    $(FOVEA) train $(RECIPE) --set model.latents=2 --output $(RUN)-2'
+	@echo '    $(FOVEA) train $(RECIPE) --set compressor.num_latents=2 --output $(RUN)-2'
 
 # --- Building and checking ------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ public enum ModuleCatalogue {
     /// The methods, the models, then the layers.
     public static let entries: [ModuleEntry] = [
         PerceiverResampler.entry,
-        ResamplerClassifier.entry, VisionEncoder.entry, LanguageModel.entry,
+        CompressorClassifier<PerceiverResampler>.entry, VisionEncoder.entry, LanguageModel.entry,
         Linear.entry, LayerNorm.entry, RMSNorm.entry, MLP.entry, GatedMLP.entry, MultiHeadAttention.entry,
         SelfAttention.entry, TransformerBlock.entry, PatchEmbedding.entry,
     ]

@@ -19,6 +19,21 @@ public protocol Compressor: Module {
     func cost(_ input: TokenShape) -> Cost
 }
 
+/// Any compressor, chosen while the program runs.
+public struct AnyCompressor: Compressor {
+    /// The compressor itself.
+    public var base: any Compressor
+
+    public init(_ base: any Compressor) { self.base = base }
+
+    public mutating func visit(_ visitor: inout ModuleVisitor) { base.visit(&visitor) }
+
+    public func callAsFunction(_ tokens: VisualTokens) -> VisualTokens { base(tokens) }
+    public func problem(with input: TokenShape) -> String? { base.problem(with: input) }
+    public func outputShape(_ input: TokenShape) -> TokenShape { base.outputShape(input) }
+    public func cost(_ input: TokenShape) -> Cost { base.cost(input) }
+}
+
 /// How many tokens there are, how wide they are, and the raster that they form.
 public struct TokenShape: Sendable, Equatable {
     /// N.

@@ -230,6 +230,7 @@ extension PerceiverResampler {
                         from: .axis(0, of: "layers.0.1.1.weight", over: "dim")),
                 ],
                 inputs: [.init("x", "[B, N, F, V, dim]")], outputs: [.init("latents", "[B, N, num_latents, dim]")],
+                widthKey: "dim",
                 sample: [
                     "dim": 8, "depth": 2, "dim_head": 4, "heads": 2, "num_latents": 3, "max_num_media": 2,
                     "max_num_frames": 2, "ff_mult": 2,
@@ -243,7 +244,7 @@ extension PerceiverResampler {
                             latents: configuration.int("num_latents"),
                             feedForwardMultiple: configuration.int("ff_mult"),
                             maxFrames: configuration.optionalInt("max_num_frames"),
-                            maxMedia: configuration.optionalInt("max_num_media")), key: RandomKey(seed: 0))
+                            maxMedia: configuration.optionalInt("max_num_media")), key: configuration.key)
                 },
                 run: { model, inputs in
                     let x = inputs["x"]

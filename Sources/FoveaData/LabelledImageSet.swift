@@ -73,6 +73,11 @@ public struct LabelledImageSet: Dataset {
         return Tensor(Array(pixels[index * size..<(index + 1) * size]), shape: [imageSize.height, imageSize.width])
     }
 
+    /// One grey value.
+    func pixel(_ index: Int, _ row: Int, _ column: Int) -> UInt8 {
+        pixels[(index * imageSize.height + row) * imageSize.width + column]
+    }
+
     /// Pictures as [B, 1, height, width], 0 … 1. Augmentation shifts each by up to `maxShift` pixels either way; what
     /// comes in at the edge is 0.
     public func batch(of indices: [Int], augmentation: RandomKey?) -> LabelledImages {

@@ -20,10 +20,10 @@ struct RefusalTests {
     static let recipes: [BadRecipe] = [
         .init("unknown key", "model:\n  widht: 8\n", "r.yaml:2", "\"model.widht\"", "did you mean model.width?"),
         .init(
-            "a key of another group", "model:\n  width: 8\ntraining:\n  latents: 4\n", "r.yaml:4",
-            "\"training.latents\"", "did you mean model.latents?"),
+            "a key of another group", "model:\n  width: 8\ntraining:\n  patchSize: 4\n", "r.yaml:4",
+            "\"training.patchSize\"", "did you mean model.patchSize?"),
         .init(
-            "unknown group", "trainning:\n  steps: 8\n", "r.yaml:1", "\"trainning\"", "data, model, training, output",
+            "unknown group", "trainning:\n  steps: 8\n", "r.yaml:1", "\"trainning\"", "data, model, compressor, training, output",
             "did you mean training?"),
         .init("a key without its group", "steps: 8\n", "r.yaml:1", "\"steps\"", "did you mean training.steps?"),
         .init(
@@ -50,19 +50,20 @@ struct RefusalTests {
         .init("no steps", "training:\n  steps: 0\n", "r.yaml:2", "training.steps", "not 0"),
         .init("no checkpoints", "training:\n  checkpointEvery: 0\n", "r.yaml:2", "training.checkpointEvery"),
         .init(
-            "a duplicate key", "data:\n  maximum: 16\nmodel:\n  width: 8\n  latents: 2\n  width: 9\n", "r.yaml:4",
+            "a duplicate key", "data:\n  maximum: 16\nmodel:\n  width: 8\n  patchSize: 2\n  width: 9\n", "r.yaml:4",
             "width", "a second time"),
-        .init("a duplicate group", "model:\n  width: 8\nmodel:\n  latents: 2\n", "r.yaml:1", "model", "a second time"),
+        .init(
+            "a duplicate group", "model:\n  width: 8\nmodel:\n  patchSize: 2\n", "r.yaml:1", "model", "a second time"),
         .init("a list that does not end", "model:\n  width: [8\n", "r.yaml:3", "not YAML"),
         .init("an indentation that does not fit", "model:\n  width: 8\n   latents: 2\n", "r.yaml:3", "not YAML"),
         .init("a tab", "model:\n\twidth: 8\n", "r.yaml:2", "not YAML"),
         .init("an alias of nothing", "model:\n  width: *x\n", "r.yaml:2", "not YAML"),
         .init("a control character", "model:\n  width: 8\n  latents: \u{1}\n", "r.yaml:3", "not YAML"),
         .init("a second document", "model:\n  width: 8\n---\nmodel:\n  width: 9\n", "r.yaml:3", "not YAML"),
-        .init("an empty file", "", "r.yaml", "is empty", "data, model, training, output"),
-        .init("only comments", "# nothing\n\n# here\n", "r.yaml", "is empty", "data, model, training, output"),
-        .init("a text", "hello\n", "r.yaml:1", "data, model, training, output"),
-        .init("a list", "- model\n", "r.yaml:1", "data, model, training, output"),
+        .init("an empty file", "", "r.yaml", "is empty", "data, model, compressor, training, output"),
+        .init("only comments", "# nothing\n\n# here\n", "r.yaml", "is empty", "data, model, compressor, training, output"),
+        .init("a text", "hello\n", "r.yaml:1", "data, model, compressor, training, output"),
+        .init("a list", "- model\n", "r.yaml:1", "data, model, compressor, training, output"),
         .init("a number for a group", "model: 3\n", "r.yaml:1", "model is a group"),
         .init(
             "patches that do not tile", "data:\n  folder: digits\nmodel:\n  patchSize: 3\n", "r.yaml:4",
@@ -309,7 +310,7 @@ struct RefusalTests {
         try bench.prepare()
         try bench.prints(["train", "tiny.yaml", "--output", "run"])
         for (key, value) in [
-            ("model.latents", "3"), ("training.seed", "1"), ("training.learningRate", "0.5"),
+            ("compressor.num_latents", "3"), ("training.seed", "1"), ("training.learningRate", "0.5"),
             ("training.schedule", "linear"), ("training.clipNorm", "1.0"), ("data.maxShift", "2"),
             ("training.freeze", "[patches.**]"), ("training.checkpointEvery", "4"),
         ] {
@@ -319,10 +320,10 @@ struct RefusalTests {
         }
         try bench.refuses(
             [
-                "train", "tiny.yaml", "--output", "run", "--resume", "--set", "model.latents=3", "--set",
+                "train", "tiny.yaml", "--output", "run", "--resume", "--set", "compressor.num_latents=3", "--set",
                 "training.seed=5", "--set", "training.steps=40",
             ],
-            mentions: ["model.latents is 3 and was 2", "training.seed is 5 and was 0"])
+            mentions: ["compressor.num_latents is 3 and was 2", "training.seed is 5 and was 0"])
     }
 
     @Test("--resume with fewer steps")

@@ -42,9 +42,11 @@ struct WholePathTests {
         let bench = try Workbench()
         let recipe = Workbench.project + "/Recipes/digits-resampler.yaml"
         let data = "data.folder=" + Workbench.project + "/Data/digits"
-        let output = try bench.prints(["train", recipe, "--dry-run", "--set", data, "--set", "model.latents=3"])
+        let output = try bench.prints([
+            "train", recipe, "--dry-run", "--set", data, "--set", "compressor.num_latents=3",
+        ])
         #expect(output.contains("1,347 training pictures"))
-        #expect(output.contains("→ 3 latents"))
+        #expect(output.contains("→ 3 of width 48"))
     }
 
     @Test("the same seed gives the same bits on one thread and on three; another seed another model")
@@ -87,7 +89,7 @@ struct WholePathTests {
         try bench.prepare()
         let before = try bench.snapshot()
         let output = try bench.prints(["train", "tiny.yaml", "--dry-run", "--output", "run"])
-        #expect(output.contains("resampler.latents") || output.contains("latents"))
+        #expect(output.contains("compressor.latents") || output.contains("latents"))
         #expect(output.contains("parameters") && output.contains("nothing was trained"))
         #expect(try bench.snapshot().changes(since: before).isEmpty)
     }
@@ -155,8 +157,8 @@ struct WholePathTests {
         try bench.prints(["export", "run", "--output", "native.safetensors"])
         let native = try SafetensorsFile(reading: bench.file("native.safetensors"))
         var expected: [String: [Float]] = [:]
-        for (name, value) in try model.values() where name.hasPrefix("resampler.") {
-            expected[String(name.dropFirst("resampler.".count))] = value
+        for (name, value) in try model.values() where name.hasPrefix("compressor.") {
+            expected[String(name.dropFirst("compressor.".count))] = value
         }
         #expect(try native.values() == expected)
         #expect(native.metadata["layout"] == "native")
@@ -343,7 +345,7 @@ struct WholePathTests {
         #expect(resampler.config.filter(\.required).map(\.name) == ["dim"])
         #expect(resampler.inputs.map(\.name) == ["x"] && resampler.outputs.map(\.name) == ["latents"])
         let one = try bench.prints(["modules", "perceiver-resampler"])
-        #expect(one.contains("num_latents") && one.contains("required") && one.contains("x [B, N, F, V, D]"))
+        #expect(one.contains("num_latents") && one.contains("required") && one.contains("x [B, N, F, V, dim]"))
     }
 
     @Test("gradcheck checks what is asked for, and its JSON has exactly the agreed members")

@@ -107,8 +107,8 @@ extension Workbench {
     static func tinyRecipe(_ changes: [String: String?] = [:]) -> String {
         var values: [(key: String, value: String)] = [
             ("data.folder", "digits"), ("model.patchSize", "4"), ("model.width", "8"), ("model.encoderDepth", "1"),
-            ("model.encoderHeads", "2"), ("model.latents", "2"), ("model.resamplerDepth", "1"),
-            ("model.resamplerHeads", "2"), ("model.resamplerHeadWidth", "4"), ("training.steps", "20"),
+            ("model.encoderHeads", "2"), ("compressor.num_latents", "2"), ("compressor.depth", "1"),
+            ("compressor.heads", "2"), ("compressor.dim_head", "4"), ("training.steps", "20"),
             ("training.batchSize", "16"), ("training.warmup", "2"), ("training.logEvery", "5"),
             ("training.checkpointEvery", "5"),
         ]
@@ -117,7 +117,7 @@ extension Workbench {
             if let value { values.append((key, value)) }
         }
         var text = ""
-        for group in ["data", "model", "training", "output"] {
+        for group in ["data", "model", "compressor", "training", "output"] {
             let own = values.filter { $0.key.hasPrefix(group + ".") }
             guard !own.isEmpty else { continue }
             text += "\(group):\n"

@@ -15,11 +15,11 @@ struct ReadmeTests {
 
         // The README's lines, with its paths and its number of steps replaced.
         let digits = try Digits(folder: data)
-        var model = ResamplerClassifier(
-            .init(
-                imageSize: (8, 8), classes: 10, patchSize: 2, width: 48, encoderDepth: 2, encoderHeads: 4,
-                resampler: .init(width: 48, depth: 2, heads: 4, headWidth: 12, latents: 4)),
-            key: RandomKey(seed: 0))
+        let resampler = PerceiverResampler(
+            .init(width: 48, depth: 2, heads: 4, headWidth: 12, latents: 4), key: RandomKey(seed: 1))
+        var model = CompressorClassifier(
+            .init(imageSize: (8, 8), classes: 10, patchSize: 2, width: 48, encoderDepth: 2, encoderHeads: 4),
+            compressor: resampler, key: RandomKey(seed: 0))
         var optimizer = AdamW(learningRate: .warmupCosine(peak: 2e-3, warmup: 100, total: 2_000))
 
         var losses: [Double] = []
@@ -29,7 +29,7 @@ struct ReadmeTests {
             losses.append(loss.item())
         }
         #expect((0...1).contains(evaluate(model, on: digits.validation).accuracy))
-        try model.resampler.save(to: output, layout: .openFlamingo)
+        try model.compressor.save(to: output, layout: .openFlamingo)
 
         #expect(losses.suffix(5).reduce(0, +) < losses.prefix(5).reduce(0, +))
         #expect(try SafetensorsFile(reading: output).entries["layers.1.0.to_kv.weight"]?.shape == [96, 48])

@@ -14,12 +14,12 @@ struct TrainingParityTests {
     }
 
     /// The model with the stored weights, in a type.
-    private func model(_ dtype: DType) throws -> ResamplerClassifier {
-        var model = ResamplerClassifier(
-            .init(
-                imageSize: (8, 8), classes: 5, patchSize: 2, width: 12, encoderDepth: 2, encoderHeads: 2,
-                resampler: .init(width: 12, depth: 2, heads: 2, headWidth: 6, latents: 3)),
-            key: RandomKey(seed: 0))
+    private func model(_ dtype: DType) throws -> CompressorClassifier<PerceiverResampler> {
+        let resampler = PerceiverResampler(
+            .init(width: 12, depth: 2, heads: 2, headWidth: 6, latents: 3), key: RandomKey(seed: 1))
+        var model = CompressorClassifier(
+            .init(imageSize: (8, 8), classes: 5, patchSize: 2, width: 12, encoderDepth: 2, encoderHeads: 2),
+            compressor: resampler, key: RandomKey(seed: 0))
         var weights: NamedTensors = [:]
         for name in file.entries.keys where name.hasPrefix("start.") {
             weights[String(name.dropFirst("start.".count))] = try file.tensor(name)

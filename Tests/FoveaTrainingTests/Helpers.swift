@@ -93,7 +93,7 @@ struct TinyReader: ImageClassifier {
     }
 }
 
-typealias TinyTask = ImageClassification<TinyReader, TinyPictures>
+typealias TinyTask = ImageClassification<TinyReader>
 
 func tinyTask(batchSize: Int = 8) -> TinyTask {
     TinyTask(

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains ResamplerClassifier for ten steps in plain PyTorch and stores what happens.
+"""Trains CompressorClassifier for ten steps in plain PyTorch and stores what happens.
 
     python3 training.py [--output FOLDER]
 
@@ -59,12 +59,12 @@ def shapes():
         block = f"encoder.{i}"
         found |= norm(f"{block}.attentionNorm") | attention(f"{block}.attention", True)
         found |= norm(f"{block}.mlpNorm") | mlp(f"{block}.mlp", True)
-    found |= norm("encoderNorm") | {"resampler.latents": (s["latents"], width)}
+    found |= norm("encoderNorm") | {"compressor.latents": (s["latents"], width)}
     for i in range(s["layers"]):
-        layer = f"resampler.layers.{i}"
+        layer = f"compressor.layers.{i}"
         found |= norm(f"{layer}.mediaNorm") | norm(f"{layer}.latentNorm") | attention(f"{layer}.attention", False)
         found |= norm(f"{layer}.feedForwardNorm") | mlp(f"{layer}.feedForward", False)
-    return found | norm("resampler.norm") | linear("classifier", s["latents"] * width, s["classes"])
+    return found | norm("compressor.norm") | linear("classifier", s["latents"] * width, s["classes"])
 
 
 class Model:
@@ -100,14 +100,14 @@ class Model:
             x = x + self.attention(f"{block}.attention", normal, normal)
             x = x + self.mlp(f"{block}.mlp", self.norm(f"{block}.mlpNorm", x))
         x = self.norm("encoderNorm", x)
-        z = self.p["resampler.latents"].expand(len(x), -1, -1)
+        z = self.p["compressor.latents"].expand(len(x), -1, -1)
         for i in range(SIZES["layers"]):
-            layer = f"resampler.layers.{i}"
+            layer = f"compressor.layers.{i}"
             queries = self.norm(f"{layer}.latentNorm", z)
             context = torch.cat([self.norm(f"{layer}.mediaNorm", x), queries], 1)
             z = z + self.attention(f"{layer}.attention", queries, context)
             z = z + self.mlp(f"{layer}.feedForward", self.norm(f"{layer}.feedForwardNorm", z))
-        return self.linear("classifier", self.norm("resampler.norm", z).flatten(1))
+        return self.linear("classifier", self.norm("compressor.norm", z).flatten(1))
 
 
 def started():
@@ -157,7 +157,7 @@ def train(weights, batches, dtype):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Trains ResamplerClassifier in plain PyTorch.")
+    parser = argparse.ArgumentParser(description="Trains CompressorClassifier in plain PyTorch.")
     parser.add_argument("--output", type=pathlib.Path, default=FIXTURES / "training")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -32,9 +32,7 @@ struct EvaluateCommand: ParsableCommand {
             throw CommandError("--split \(split): expected is train, validation or test")
         }
         let saved = try SavedRun(path)
-        let digits = saved.experiment.digits
-        let samples = split == "train" ? digits.train : split == "validation" ? digits.validation : digits.test
-        let result = evaluate(saved.model, on: samples)
+        let result = evaluate(saved.model, on: saved.experiment.data.part(split))
         guard !json else {
             printJSON(
                 Result(

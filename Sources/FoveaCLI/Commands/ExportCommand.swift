@@ -6,7 +6,9 @@ import Fovea
 struct ExportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "export", abstract: "Write a run's weights as safetensors.",
-        discussion: "Layouts: native (our own names) and open-flamingo (PerceiverResampler of open_flamingo).")
+        discussion: """
+            Layouts: native (our own names) and those of the run's compressor; `fovea modules` lists them.
+            """)
 
     @Argument(help: ArgumentHelp("A run's folder, or a folder below its checkpoints.", valueName: "run"))
     var path: String
@@ -24,26 +26,35 @@ struct ExportCommand: ParsableCommand {
         guard ["compressor", "model"].contains(part) else {
             throw CommandError("--part \(part): expected is compressor or model")
         }
-        let known: [WeightLayout<PerceiverResampler>] = [.native, .openFlamingo]
-        guard let chosen = known.first(where: { $0.name == layout }) else {
-            throw CommandError("--layout \(layout): expected is \(known.map(\.name).joined(separator: " or "))")
-        }
         let saved = try SavedRun(path)
-        let metadata = ["recipe": saved.experiment.recipe.name, "layout": layout, "fovea": foveaVersion]
-        if part == "model" {
-            guard layout == "native" else {
+        let module: any Module = part == "model" ? saved.model : saved.model.compressor.base
+        let weights: NamedTensors
+        if layout == "native" {
+            weights = module.parameters
+        } else {
+            guard part == "compressor" else {
                 throw CommandError(
                     "--layout \(layout): published names exist for the compressor alone; leave --part out")
             }
-            try saved.model.save(to: output, metadata: metadata)
-            print("wrote \(saved.model.parameterCount.grouped) parameters to \(output)")
-            return
+            weights = try published(module, saved.experiment.recipe.text("compressor.module"))
         }
-        let resampler = saved.model.resampler
-        try resampler.save(to: output, layout: chosen, metadata: metadata)
-        let tensors = chosen.published(resampler.parameters).count
+        try writeSafetensors(
+            weights,
+            metadata: [
+                "recipe": saved.experiment.recipe.name, "layout": layout, "fovea": foveaVersion, "format": "pt",
+            ], to: output)
         print(
-            "wrote \(resampler.parameterCount.grouped) parameters in \(tensors) tensors to \(output) (layout \(layout))"
+            "wrote \(module.parameterCount.grouped) parameters in \(weights.count) tensors to \(output) (layout \(layout))"
         )
+    }
+
+    /// The compressor's weights under the names of the layout.
+    private func published(_ module: any Module, _ name: String) throws -> NamedTensors {
+        let forms = ModuleCatalogue.entry(name)?.forms ?? []
+        guard let form = forms.first(where: { $0.layout == layout }), let weights = form.weights(of: module) else {
+            let known = ["native"] + forms.map(\.layout)
+            throw CommandError("--layout \(layout): expected is \(known.joined(separator: " or "))")
+        }
+        return weights
     }
 }

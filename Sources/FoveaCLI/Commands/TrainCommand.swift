@@ -93,10 +93,12 @@ struct TrainCommand: ParsableCommand {
         print(experiment.model.summary())
         print("")
         print(
-            "\(experiment.training.count.grouped) training pictures of \(size.height) × \(size.width), \(experiment.settings.steps.grouped) steps of \(experiment.task.batchSize)"
+            "\(experiment.data.training.count.grouped) training pictures of \(size.height) × \(size.width), \(experiment.settings.steps.grouped) steps of \(experiment.task.batchSize)"
         )
+        let (tokens, compressor) = (experiment.options.tokens, experiment.model.compressor)
+        let (compressed, cost) = (compressor.outputShape(tokens), compressor.cost(tokens))
         print(
-            "each picture: \(size.height / experiment.options.patchSize * (size.width / experiment.options.patchSize)) tokens → \(experiment.options.resampler.latents) latents"
+            "each picture: \(tokens.count) tokens of width \(tokens.width) → \(compressed.count) of width \(compressed.width), \(cost.multiplyAdds.grouped) multiply-adds"
         )
         print("nothing was trained (--dry-run)")
     }
@@ -109,7 +111,7 @@ struct TrainCommand: ParsableCommand {
         let progress = ProgressView(total: settings.steps, batchSize: task.batchSize)
         Interruption.watch()
         print(
-            "training \(state.model.parameterCount.grouped) parameters on \(experiment.training.count.grouped) pictures, \(Workers.count) threads → \(folder.path)"
+            "training \(state.model.parameterCount.grouped) parameters on \(experiment.data.training.count.grouped) pictures, \(Workers.count) threads → \(folder.path)"
         )
         var lastCheckpoint: (step: Int, path: String)?
         let outcome: TrainingOutcome
@@ -140,14 +142,14 @@ struct TrainCommand: ParsableCommand {
     private func report(_ experiment: Experiment, _ state: TrainingState<Experiment.Model>, _ folder: RunFolder) throws
     {
         let model = state.result
-        var unchanged = experiment.training
-        unchanged.maxShift = 0
+        let data = experiment.data
         let report = TrainingReport(
             recipe: experiment.recipe.name, seed: experiment.recipe.integer("training.seed"), steps: state.step,
             parameters: model.parameterCount,
             // Whoever chooses settings must not see what they do to the test part.
-            test: experiment.validation == nil ? evaluate(model, on: experiment.digits.test) : nil,
-            train: evaluate(model, on: unchanged), validation: experiment.validation.map { evaluate(model, on: $0) },
+            test: data.validation == nil ? evaluate(model, on: data.part("test")) : nil,
+            train: evaluate(model, on: data.trainingAsIs),
+            validation: data.validation.map { evaluate(model, on: $0) },
             trainingSeconds: state.seconds, peakMemoryBytes: max(state.peakBytes, processPeakBytes()),
             threads: Workers.count)
         try model.save(to: folder.file("model.safetensors"), metadata: ["recipe": experiment.recipe.name])
@@ -161,7 +163,7 @@ struct TrainCommand: ParsableCommand {
         // Last: a report says that the run is finished.
         try writeTextAtomically(encoded(report), to: folder.file("report.json"))
         print(report.headline)
-        if experiment.validation != nil {
+        if data.validation != nil {
             print("the test part was not looked at (data.holdOutValidation)")
         }
         print(

@@ -3,29 +3,21 @@ import Fovea
 
 /// A recipe made real: the data, the model, the optimizer and the settings that it describes.
 struct Experiment {
-    typealias Model = ResamplerClassifier
-    typealias Task = ImageClassification<ResamplerClassifier, LabelledImageSet>
+    typealias Model = CompressorClassifier<AnyCompressor>
+    typealias Task = ImageClassification<Model>
 
     let recipe: Recipe
-    let digits: Digits
-    /// What is trained on.
-    let training: LabelledImageSet
-    /// What is held out of training to choose settings by, if anything.
-    let validation: LabelledImageSet?
-    let options: ResamplerClassifier.Options
+    let data: ExperimentData
+    let options: Model.Options
+    /// The model as it starts.
+    let model: Model
 
     /// Reads the data and checks the recipe's values against each other.
     init(_ recipe: Recipe) throws {
         self.recipe = recipe
-        digits = try Digits(folder: try Experiment.dataFolder(recipe), maximum: recipe.integer("data.maximum"))
-        let holdsOut = recipe.flag("data.holdOutValidation")
-        var training = holdsOut ? digits.train : digits.train.joined(with: digits.validation)
-        training.maxShift = recipe.integer("data.maxShift")
-        self.training = training
-        validation = holdsOut ? digits.validation : nil
-
+        data = try ExperimentData(recipe)
         let (patch, width) = (recipe.integer("model.patchSize"), recipe.integer("model.width"))
-        let size = digits.train.imageSize
+        let size = data.imageSize
         guard size.height % patch == 0, size.width % patch == 0 else {
             throw recipe.error(
                 "model.patchSize", "patches of \(patch) pixels do not tile pictures of \(size.height) × \(size.width)")
@@ -37,28 +29,29 @@ struct Experiment {
         guard recipe.integer("training.accumulation") <= recipe.integer("training.batchSize") else {
             throw recipe.error("training.accumulation", "more parts than training.batchSize has pictures")
         }
-        guard recipe.integer("training.batchSize") <= training.count else {
+        guard recipe.integer("training.batchSize") <= data.training.count else {
             throw recipe.error(
                 "training.batchSize",
-                "\(recipe.integer("training.batchSize")) is more than the \(training.count) training pictures")
+                "\(recipe.integer("training.batchSize")) is more than the \(data.training.count) training pictures")
         }
-        options = ResamplerClassifier.Options(
-            imageSize: size, classes: digits.train.classes, patchSize: patch, width: width,
+        let options = Model.Options(
+            imageSize: size, classes: data.classes, readings: data.readings, patchSize: patch, width: width,
             encoderDepth: recipe.integer("model.encoderDepth"), encoderHeads: heads,
-            dropout: recipe.number("model.dropout"), positionDeviation: recipe.number("model.positionDeviation"),
-            resampler: .init(
-                width: width, depth: recipe.integer("model.resamplerDepth"),
-                heads: recipe.integer("model.resamplerHeads"), headWidth: recipe.integer("model.resamplerHeadWidth"),
-                latents: recipe.integer("model.latents"),
-                feedForwardMultiple: recipe.integer("model.feedForwardMultiple")))
+            dropout: recipe.number("model.dropout"), positionDeviation: recipe.number("model.positionDeviation"))
+        self.options = options
+        let start = recipe.key.folding("model")
+        func made() throws -> Model {
+            let compressor = try recipe.compressor(for: options.tokens, key: start.folding("compressor"))
+            return Model(options, compressor: compressor, key: start)
+        }
         // Weights, gradients, two moments and the average, before any memory is asked for.
-        let options = options
-        let bytes = 5 * withoutMemory { Model(options, key: RandomKey(seed: 0)) }.parameterBytes
+        let bytes = 5 * (try withoutMemory(made)).parameterBytes
         guard bytes <= physicalMemory else {
             throw recipe.error(
                 "model.width",
                 "training this model would take \(bytes >> 20) MiB; this machine has \(physicalMemory >> 20) MiB")
         }
+        model = try made()
         try checkFrozenPaths()
     }
 
@@ -76,27 +69,12 @@ struct Experiment {
         }
     }
 
-    private static func dataFolder(_ recipe: Recipe) throws -> String {
-        if let folder = recipe.optionalText("data.folder") { return folder }
-        guard recipe.text("data.name") == "digits" else {
-            throw recipe.error("data.folder", "expected is the folder of the IDX files, since data.name is idx")
-        }
-        guard let folder = Digits.shippedFolder() else {
-            throw recipe.error("data.folder", "Data/digits is not below the working directory; name the folder")
-        }
-        return folder
-    }
-
     /// The key that all random numbers of the run come from.
-    var key: RandomKey { RandomKey(seed: UInt64(recipe.integer("training.seed"))) }
-
-    /// The model as it starts.
-    var model: Model { Model(options, key: key.folding("model")) }
+    var key: RandomKey { recipe.key }
 
     /// The state before the first step.
     var initialState: TrainingState<Model> {
-        let model = model
-        return TrainingState(
+        TrainingState(
             model: model, optimizer: optimizer,
             average: recipe.optionalNumber("training.averageDecay").map { MovingAverage(of: model, decay: $0) })
     }
@@ -121,7 +99,7 @@ struct Experiment {
 
     var task: Task {
         ImageClassification(
-            training: training, validation: validation, batchSize: recipe.integer("training.batchSize"),
+            training: data.training, validation: data.validation, batchSize: recipe.integer("training.batchSize"),
             labelSmoothing: recipe.number("training.labelSmoothing"), key: key.folding("data"))
     }
 
@@ -137,4 +115,9 @@ struct Experiment {
         settings.trained = recipe.list("training.freeze").reduce(.all) { $0 && !.path($1) }
         return settings
     }
+}
+
+extension Recipe {
+    /// The key that all random numbers of the run come from.
+    var key: RandomKey { RandomKey(seed: UInt64(integer("training.seed"))) }
 }

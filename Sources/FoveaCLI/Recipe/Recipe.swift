@@ -17,6 +17,8 @@ struct Recipe {
     /// The file's name without its ending; in a run's folder, the name of the recipe that the run was started with.
     let name: String
     private var values: [String: RecipeValue]
+    /// The configuration of the compressor.
+    private(set) var compressorSection = CompressorSection()
     /// Where each value was given; nothing for defaults.
     private var places: [String: String] = [:]
     private let path: String
@@ -100,8 +102,7 @@ struct Recipe {
                 guard seen.insert(keyPath).inserted else {
                     throw RecipeError(place, "\(keyPath) stands here a second time")
                 }
-                values[keyPath] = try Recipe.value(of: valueNode, for: keyPath, place)
-                places[keyPath] = place
+                try take(valueNode, for: keyPath, place)
             }
         }
     }
@@ -119,7 +120,15 @@ struct Recipe {
         } catch {
             throw RecipeError(place, "the value is not YAML")
         }
-        values[path] = try Recipe.value(of: node, for: path, place)
+        try take(node, for: path, place)
+    }
+
+    private mutating func take(_ node: Node, for path: String, _ place: String) throws {
+        if CompressorSection.owns(path) {
+            try compressorSection.take(node, for: path, place)
+        } else {
+            values[path] = try Recipe.value(of: node, for: path, place)
+        }
         places[path] = place
     }
 
@@ -218,6 +227,7 @@ struct Recipe {
                 text += "\(group):\n"
             }
             text += "  \(parts[1]): \(values[key.path]!.yaml)\n"
+            if key.path == "compressor.layout" { text += compressorSection.yaml }
         }
         return text
     }
@@ -226,10 +236,19 @@ struct Recipe {
     /// where the run is found, whatever its name was.
     func differences(from earlier: Recipe) -> [(path: String, earlier: String, now: String)] {
         let isLonger = integer("training.steps") > earlier.integer("training.steps")
-        return RecipeSchema.keys.map(\.path)
+        let keys = RecipeSchema.keys.map(\.path)
             .filter {
                 values[$0] != earlier.values[$0] && $0 != "output.folder" && !($0 == "training.steps" && isLonger)
             }
             .map { ($0, earlier.values[$0]!.yaml, values[$0]!.yaml) }
+        let (given, before) = (compressorSection.values, earlier.compressorSection.values)
+        let compressorKeys = Set(given.keys).union(before.keys).sorted().filter { given[$0] != before[$0] }
+        return keys
+            + compressorKeys.map {
+                (
+                    CompressorSection.group + "." + $0, before[$0]?.description ?? "not given",
+                    given[$0]?.description ?? "not given"
+                )
+            }
     }
 }

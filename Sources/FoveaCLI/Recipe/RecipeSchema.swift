@@ -1,32 +1,36 @@
-/// Every key that a recipe may have, in the order in which the resolved recipe is written.
+/// Every key that a recipe may have, in the order in which the resolved recipe is written. The group `compressor` has
+/// besides these the configuration keys of the module that it names; see `CompressorSection`.
 enum RecipeSchema {
     static let keys: [RecipeKey] = [
         .init(
-            "data.name", .choice(["digits", "idx"]), default: .text("digits"),
-            "the shipped digits, or a folder of IDX files"),
+            "data.name", .choice(["digits", "idx", "digit-scenes"]), default: .text("digits"),
+            "the shipped digits, a folder of IDX files, or scenes made of either"),
         .init("data.folder", .text, default: .none, "where the IDX files are; the shipped digits need none"),
         .init("data.maximum", .integer(1...255), default: .integer(16), "the grey value that counts as 1"),
         .init(
             "data.holdOutValidation", .flag, default: .flag(false),
             "keep the validation part out of training and report it"),
         .init("data.maxShift", .integer(0...8), default: .integer(0), "random shift of training pictures, in pixels"),
+        .init("data.sceneSize", .integer(1...1024), default: .integer(32), "pixels along a scene's side"),
+        .init("data.sceneDigits", .integer(1...64), default: .integer(3), "digits to read in a scene"),
+        .init("data.sceneClutter", .integer(0...256), default: .integer(4), "pieces of clutter in a scene"),
 
         .init("model.patchSize", .integer(1...64), default: .integer(2), "pixels along a patch's side"),
         .init("model.width", .integer(1...8192), default: .integer(64), "width of tokens and latents"),
-        .init("model.encoderDepth", .integer(0...64), default: .integer(2), "layers before the resampler"),
+        .init("model.encoderDepth", .integer(0...64), default: .integer(2), "layers before the compressor"),
         .init("model.encoderHeads", .integer(1...128), default: .integer(4), "heads of those layers"),
         .init("model.dropout", .number(0...0.95), default: .number(0), "dropout in those layers"),
         .init(
             "model.positionDeviation", .number(0...10), default: .number(0.02),
             "deviation of the numbers that positions start with"),
-        .init("model.latents", .integer(1...4096), default: .integer(4), "latents of the resampler"),
-        .init("model.resamplerDepth", .integer(0...64), default: .integer(2), "layers of the resampler"),
-        .init("model.resamplerHeads", .integer(1...128), default: .integer(4), "heads of the resampler"),
+
         .init(
-            "model.resamplerHeadWidth", .integer(1...1024), default: .integer(16), "width of a head of the resampler"),
+            "compressor.module", .text, default: .text("perceiver-resampler"),
+            "the compressor; fovea modules lists them"
+        ),
         .init(
-            "model.feedForwardMultiple", .integer(1...16), default: .integer(4),
-            "feed-forward width of the resampler, in widths"),
+            "compressor.layout", .text, default: .none,
+            "whose configuration keys stand below; the module's first layout unless given"),
 
         .init(
             "training.seed", .integer(0...Int.max), default: .integer(0),

@@ -102,7 +102,7 @@ extension LanguageModel {
                 "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.5,
             ],
             sampleInputs: { ["inputs_embeds": $0.uniform([2, 3, 8])] },
-            make: { LanguageModel(try Options(published: $0, adapt: adapt), key: RandomKey(seed: 0)) },
+            make: { LanguageModel(try Options(published: $0, adapt: adapt), key: $0.key) },
             run: { model, inputs in
                 let x = inputs["inputs_embeds"]
                 guard x.shape[1] <= model.options.contextLength else {

@@ -13,18 +13,23 @@ public struct ModuleInputError: Error, Sendable, CustomStringConvertible {
 public struct Configuration: Sendable {
     /// The value of each key.
     public private(set) var values: [String: ConfigurationValue] = [:]
+    /// Of the random numbers that fresh weights start with.
+    public let key: RandomKey
     private let owner: String
 
     /// - Parameters:
     ///   - given: the values by name.
     ///   - keys: the keys that the module knows.
     ///   - weights: the weights that the module will get, under published names; nil before there are any.
+    ///   - key: of the random numbers that fresh weights start with.
     ///   - owner: where the configuration comes from, for errors.
     /// - Throws: for an unknown key, a value that its key cannot have, a required key that is absent, and a value that
     ///   the weights contradict.
     init(
-        _ given: [String: ConfigurationValue], keys: [ConfigurationKey], weights: NamedTensors?, owner: String
+        _ given: [String: ConfigurationValue], keys: [ConfigurationKey], weights: NamedTensors?, key: RandomKey,
+        owner: String
     ) throws(ModuleInputError) {
+        self.key = key
         self.owner = owner
         if let unknown = given.keys.filter({ name in !keys.contains { $0.name == name } }).min() {
             throw ModuleInputError(

@@ -8,7 +8,7 @@ import FoveaTensor
 ///     keys: [.size("mm_hidden_size", "width C", from: .axis(1, of: "0.weight")), …],
 ///     inputs: [.init("x", "[B, N, mm_hidden_size]")], outputs: [.init("tokens", "[B, N, hidden_size]")],
 ///     sample: ["mm_hidden_size": 6, "hidden_size": 4], sampleInputs: { ["x": $0.uniform([2, 5, 6])] },
-///     make: { Projector($0.int("mm_hidden_size"), $0.int("hidden_size"), key: RandomKey(seed: 0)) },
+///     make: { Projector($0.int("mm_hidden_size"), $0.int("hidden_size"), key: $0.key) },
 ///     run: { ["tokens": $0($1["x"])] })
 /// ```
 public struct PublishedForm: Sendable {
@@ -17,6 +17,8 @@ public struct PublishedForm: Sendable {
     public let keys: [ConfigurationKey]
     public let inputs: [TensorRole]
     public let outputs: [TensorRole]
+    /// The key that says how wide the visual tokens are that come in; nil where none does, or none come in.
+    public let widthKey: String?
     /// A configuration small enough to check every gradient of.
     public let sample: [String: ConfigurationValue]
     /// Inputs for that configuration, float64, with a batch axis in front.
@@ -29,6 +31,7 @@ public struct PublishedForm: Sendable {
     ///   - keys: the configuration keys that the class takes.
     ///   - inputs: the tensors that it takes, by their published names; checked before `run` sees them.
     ///   - outputs: the tensors that it returns, likewise.
+    ///   - widthKey: the key that says how wide the visual tokens are that come in.
     ///   - sample: a configuration small enough to check every gradient of.
     ///   - sampleInputs: draws inputs for that configuration, float64.
     ///   - make: builds the module from a configuration; throws `ModuleInputError` where its values do not fit each
@@ -36,7 +39,7 @@ public struct PublishedForm: Sendable {
     ///   - run: applies it to the inputs by name; throws `ModuleInputError` for what their shapes do not tell.
     public init<Model: Module>(
         _ layout: WeightLayout<Model>, keys: [ConfigurationKey], inputs: [TensorRole], outputs: [TensorRole],
-        sample: [String: ConfigurationValue],
+        widthKey: String? = nil, sample: [String: ConfigurationValue],
         sampleInputs: @escaping @Sendable (inout SampleSource) -> NamedTensors,
         make: @escaping @Sendable (Configuration) throws -> Model,
         run: @escaping @Sendable (Model, ModuleInputs) throws -> NamedTensors
@@ -45,6 +48,7 @@ public struct PublishedForm: Sendable {
         self.keys = keys
         self.inputs = inputs
         self.outputs = outputs
+        self.widthKey = widthKey
         self.sample = sample
         self.sampleInputs = sampleInputs
         makeInstance = { configuration, roles in
@@ -57,11 +61,17 @@ public struct PublishedForm: Sendable {
 
     /// A module of this form with fresh weights.
     ///
+    /// - Parameters:
+    ///   - configuration: the values of keys, by name.
+    ///   - dtype: the type to compute in.
+    ///   - key: of the random numbers that the weights start with.
+    ///   - owner: where the configuration comes from, for errors.
     /// - Throws: `ModuleInputError` for unknown, missing and mistyped keys, and for sizes beyond the machine's memory.
     public func instance(
-        _ configuration: [String: ConfigurationValue], dtype: DType = .float32, owner: String
+        _ configuration: [String: ConfigurationValue], dtype: DType = .float32, key: RandomKey = RandomKey(seed: 0),
+        owner: String
     ) throws -> any ModuleInstance {
-        let checked = try Configuration(configuration, keys: keys, weights: nil, owner: owner)
+        let checked = try Configuration(configuration, keys: keys, weights: nil, key: key, owner: owner)
         // What a mistyped size would ask for is found out before any memory is.
         let bytes = try withoutMemory { try makeInstance(checked, inputs) }.module.parameterCount * dtype.size
         guard bytes <= physicalMemory else {
@@ -85,7 +95,8 @@ public struct PublishedForm: Sendable {
         _ configuration: [String: ConfigurationValue], weights: NamedTensors, dtype: DType = .float32, owner: String,
         source: String
     ) throws -> any ModuleInstance {
-        let checked = try Configuration(configuration, keys: keys, weights: weights, owner: owner)
+        let checked = try Configuration(
+            configuration, keys: keys, weights: weights, key: RandomKey(seed: 0), owner: owner)
         // Fresh weights would only be thrown away: the module has shapes alone until it gets these.
         var instance = try withoutMemory { try makeInstance(checked, inputs).cast(to: dtype) }
         _ = try instance.load(weights, source: source)

@@ -50,7 +50,7 @@ extension GatedMLP {
                 inputs: [.init("x", "[..., width]")], outputs: [.init("y", "[..., width]")],
                 sample: ["width": 4, "hidden": 6], sampleInputs: { ["x": $0.uniform([2, 3, 4])] },
                 make: {
-                    GatedMLP($0.int("width"), hidden: $0.int("hidden"), bias: $0.bool("bias"), key: RandomKey(seed: 0))
+                    GatedMLP($0.int("width"), hidden: $0.int("hidden"), bias: $0.bool("bias"), key: $0.key)
                 },
                 run: { ["y": $0($1["x"])] })
         ])

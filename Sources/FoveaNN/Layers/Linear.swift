@@ -40,7 +40,7 @@ extension Linear {
                 ],
                 inputs: [.init("x", "[..., inputs]")], outputs: [.init("y", "[..., outputs]")],
                 sample: ["inputs": 4, "outputs": 3], sampleInputs: { ["x": $0.uniform([2, 3, 4])] },
-                make: { Linear($0.int("inputs"), $0.int("outputs"), bias: $0.bool("bias"), key: RandomKey(seed: 0)) },
+                make: { Linear($0.int("inputs"), $0.int("outputs"), bias: $0.bool("bias"), key: $0.key) },
                 run: { ["y": $0($1["x"])] })
         ])
 }

@@ -46,7 +46,7 @@ extension MLP {
                 inputs: [.init("x", "[..., width]")], outputs: [.init("y", "[..., width]")],
                 sample: ["width": 4, "hidden": 6], sampleInputs: { ["x": $0.uniform([2, 3, 4])] },
                 make: {
-                    MLP($0.int("width"), hidden: $0.int("hidden"), bias: $0.bool("bias"), key: RandomKey(seed: 0))
+                    MLP($0.int("width"), hidden: $0.int("hidden"), bias: $0.bool("bias"), key: $0.key)
                 },
                 run: { ["y": $0($1["x"])] })
         ])

@@ -110,7 +110,7 @@ extension MultiHeadAttention {
                     }
                     return MultiHeadAttention(
                         width, contextWidth: configuration.optionalInt("contextWidth"), heads: heads,
-                        headWidth: headWidth, bias: configuration.bool("bias"), key: RandomKey(seed: 0))
+                        headWidth: headWidth, bias: configuration.bool("bias"), key: configuration.key)
                 },
                 run: { ["y": $0($1["x"], context: $1["context"])] })
         ])

@@ -122,7 +122,7 @@ extension PatchEmbedding {
                     return PatchEmbedding(
                         imageSize: (height, width), patchSize: patch, channels: configuration.int("channels"),
                         width: configuration.int("tokenWidth"), bias: configuration.bool("bias"),
-                        classToken: configuration.bool("classToken"), key: RandomKey(seed: 0))
+                        classToken: configuration.bool("classToken"), key: configuration.key)
                 },
                 run: { ["tokens": $0($1["x"])] })
         ])

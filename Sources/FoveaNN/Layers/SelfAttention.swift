@@ -129,7 +129,7 @@ extension SelfAttention {
                     return SelfAttention(
                         width, heads: heads, keyHeads: keyHeads, headWidth: headWidth,
                         bias: configuration.bool("bias"), outputBias: configuration.bool("outputBias"),
-                        key: RandomKey(seed: 0))
+                        key: configuration.key)
                 },
                 run: { attention, inputs in
                     let x = inputs["x"]

@@ -66,7 +66,7 @@ extension TransformerBlock {
                         throw configuration.error("\"width\" \(width) does not divide by \(heads) heads")
                     }
                     return TransformerBlock(
-                        width, heads: heads, hidden: configuration.int("hidden"), key: RandomKey(seed: 0))
+                        width, heads: heads, hidden: configuration.int("hidden"), key: configuration.key)
                 },
                 run: { ["y": $0($1["x"])] })
         ])

@@ -1,7 +1,7 @@
 import FoveaTensor
 
 /// Samples that batches are made of.
-public protocol Dataset: Sendable {
+public protocol Dataset<Batch>: Sendable {
     associatedtype Batch: Sendable
 
     /// How many samples there are.
@@ -39,11 +39,11 @@ extension Dataset {
     }
 }
 
-/// Pictures with the class of each.
+/// Pictures with the class of each, or of each thing to read in it.
 public struct LabelledImages: Sendable {
     /// [B, channels, height, width], float32 in 0 … 1.
     public let images: Tensor
-    /// [B], int64.
+    /// [B], or [B, K] where K things are to be read in each picture; int64.
     public let labels: Tensor
 
     public init(images: Tensor, labels: Tensor) {

@@ -19,11 +19,10 @@ public protocol TrainingTask: Sendable {
     func validate(_ model: Model) -> Evaluation?
 }
 
-/// Pictures with one right class each.
-public struct ImageClassification<Model: ImageClassifier, Images: Dataset>: TrainingTask
-where Images.Batch == LabelledImages {
-    private let training: Images
-    private let validation: Images?
+/// Pictures with one right class each, or one for each thing to read in them.
+public struct ImageClassification<Model: ImageClassifier>: TrainingTask {
+    private let training: any Dataset<LabelledImages>
+    private let validation: (any Dataset<LabelledImages>)?
     private let order: BatchOrder
     private let labelSmoothing: Double
 
@@ -34,7 +33,8 @@ where Images.Batch == LabelledImages {
     ///   - labelSmoothing: the share of the training target that is spread evenly over all classes.
     ///   - key: of the order of the samples and of their augmentation.
     public init(
-        training: Images, validation: Images?, batchSize: Int, labelSmoothing: Double = 0, key: RandomKey
+        training: any Dataset<LabelledImages>, validation: (any Dataset<LabelledImages>)?, batchSize: Int,
+        labelSmoothing: Double = 0, key: RandomKey
     ) {
         self.training = training
         self.validation = validation
@@ -52,14 +52,11 @@ where Images.Batch == LabelledImages {
     }
 
     public func loss(_ model: Model, _ batch: LabelledImages) -> (loss: Tensor, right: Int, samples: Int) {
-        let logits = model(batch.images)
+        let (logits, labels) = (model.readings(batch.images), batch.labels.flattened())
         let right = withoutGradient {
-            zip(logits.argmax(axis: -1).scalars(as: Int64.self), batch.labels.scalars(as: Int64.self))
-                .count { $0 == $1 }
+            zip(logits.argmax(axis: -1).scalars(as: Int64.self), labels.scalars(as: Int64.self)).count { $0 == $1 }
         }
-        return (
-            crossEntropy(logits, batch.labels, labelSmoothing: labelSmoothing), right, batch.labels.count
-        )
+        return (crossEntropy(logits, labels, labelSmoothing: labelSmoothing), right, labels.count)
     }
 
     public func validate(_ model: Model) -> Evaluation? {
@@ -67,18 +64,26 @@ where Images.Batch == LabelledImages {
     }
 }
 
+extension ImageClassifier {
+    /// Pictures [B, …] → logits [B · K, classes], a row for each thing that is read.
+    fileprivate func readings(_ images: Tensor) -> Tensor {
+        let logits = self(images)
+        return logits.flattened(from: 0, to: logits.rank - 2)
+    }
+}
+
 /// How a classifier does on all samples of a dataset, without augmentation.
-public func evaluate<Model: ImageClassifier, Images: Dataset>(
-    _ model: Model, on images: Images, batchSize: Int = 256
-) -> Evaluation where Images.Batch == LabelledImages {
+public func evaluate(
+    _ model: some ImageClassifier, on images: some Dataset<LabelledImages>, batchSize: Int = 256
+) -> Evaluation {
     withoutGradient {
         var loss = 0.0
         var confusion: ConfusionMatrix?
         for batch in images.batches(of: batchSize) {
-            let logits = model(batch.images)
-            loss += crossEntropy(logits, batch.labels).item() * Double(batch.labels.count)
+            let (logits, labels) = (model.readings(batch.images), batch.labels.flattened())
+            loss += crossEntropy(logits, labels).item() * Double(labels.count)
             if confusion == nil { confusion = ConfusionMatrix(classes: logits.shape[1]) }
-            confusion?.add(logits, batch.labels)
+            confusion?.add(logits, labels)
         }
         let counted = confusion ?? ConfusionMatrix(classes: 0)
         return Evaluation(
