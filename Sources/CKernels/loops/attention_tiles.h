@@ -170,40 +170,46 @@ static size_t CK_NAME2(attention_reach, TYPE)(const struct ck_attention *a,
 // MARK: Scores
 
 // Adds the mask to a block of scores; what it hides becomes −∞.
-static void CK_NAME2(attention_mask, TYPE)(const struct ck_attention *a, size_t b, size_t first, size_t keys,
-                                           const struct CK_NAME2(attention_block, TYPE) *block, T *s) {
+CK_WIDE static void CK_NAME2(attention_mask, TYPE)(const struct ck_attention *a, size_t b, size_t first, size_t keys,
+                                                   const struct CK_NAME2(attention_block, TYPE) *block, T *s) {
     const size_t lanes = block->lanes;
     const ptrdiff_t step = a->mask_strides[3];
-    ptrdiff_t start[ROWS];
+    const T hidden = -(T)INFINITY;
+    T added[ROWS * KEYS], turned[KEYS * ROWS];
+    const T *rows[ROWS];
+    ptrdiff_t before = 0;
     int isShared = 1;
     for (size_t i = 0; i < block->count; i++) {
-        start[i] = (ptrdiff_t)b * a->mask_strides[0] + (ptrdiff_t)block->head[i] * a->mask_strides[1] +
+        const ptrdiff_t start = (ptrdiff_t)b * a->mask_strides[0] + (ptrdiff_t)block->head[i] * a->mask_strides[1] +
             (ptrdiff_t)block->row[i] * a->mask_strides[2] + (ptrdiff_t)first * step;
-        isShared &= start[i] == start[0];
-    }
-    if (a->mask_kind == CK_MASK_VISIBLE) {
-        const uint8_t *mask = a->mask;
-        for (size_t j = 0; j < keys; j++, s += lanes) {
-            const ptrdiff_t key = (ptrdiff_t)j * step;
-            if (isShared) {
-                if (!mask[start[0] + key]) for (size_t i = 0; i < lanes; i++) s[i] = -(T)INFINITY;
-            } else {
-                for (size_t i = 0; i < block->count; i++) s[i] = mask[start[i] + key] ? s[i] : -(T)INFINITY;
-            }
+        T *row = added + i * KEYS;
+        rows[i] = row;
+        if (i > 0 && start == before) {
+            rows[i] = rows[i - 1];
+            continue;
         }
-    } else {
-        const T *mask = a->mask;
-        for (size_t j = 0; j < keys; j++, s += lanes) {
-            const ptrdiff_t key = (ptrdiff_t)j * step;
-            if (isShared) {
-                const T x = mask[start[0] + key];
-                for (size_t i = 0; i < lanes; i++) s[i] = x == -(T)INFINITY ? x : s[i] + x;
-            } else {
-                for (size_t i = 0; i < block->count; i++) {
-                    const T x = mask[start[i] + key];
-                    s[i] = x == -(T)INFINITY ? x : s[i] + x;
-                }
-            }
+        isShared &= i == 0;
+        before = start;
+        if (a->mask_kind == CK_MASK_ADDED && step == 1) {
+            rows[i] = (const T *)a->mask + start;
+        } else if (a->mask_kind == CK_MASK_ADDED) {
+            const T *mask = (const T *)a->mask + start;
+            for (size_t j = 0; j < keys; j++) row[j] = mask[(ptrdiff_t)j * step];
+        } else if (step == 1) {
+            const uint8_t *mask = (const uint8_t *)a->mask + start;
+            for (size_t j = 0; j < keys; j++) row[j] = mask[j] ? 0 : hidden;
+        } else {
+            const uint8_t *mask = (const uint8_t *)a->mask + start;
+            for (size_t j = 0; j < keys; j++) row[j] = mask[(ptrdiff_t)j * step] ? 0 : hidden;
+        }
+    }
+    if (!isShared) CK_NAME2(attention_turn, TYPE)(rows, block->count, lanes, keys, 1, turned);
+    for (size_t j = 0; j < keys; j++) {
+        const VEC all = (VEC){0} + rows[0][j];
+        for (size_t u = 0; u < lanes; u += SPAN) {
+            const VEC x = isShared ? all : *(const VEC *)(turned + j * lanes + u);
+            VEC *y = (VEC *)(s + j * lanes + u);
+            *y = CK_SELECT(TYPE, x == hidden, x, *y + x);
         }
     }
 }
@@ -292,16 +298,16 @@ CK_INLINE const T *CK_NAME2(attention_rows, TYPE)(const T *x, ptrdiff_t *stride,
 // word p mod 4 of group p / 4 of its key.
 static void CK_NAME2(attention_dropout, TYPE)(const struct ck_attention *a, size_t b, size_t first, size_t keys,
                                               const struct CK_NAME2(attention_block, TYPE) *block, T *drop) {
-    uint32_t words[4 * (KEYS / 4 + 2)];
-    const size_t lanes = block->lanes;
-    const T kept = (T)a->dropout_kept;
+    uint32_t words[KEYS + 4 + 4 * CK_PHILOX_BATCH];
+    T kept[ROWS * KEYS];
+    const T *rows[ROWS];
     for (size_t i = 0; i < block->count; i++) {
         const uint64_t at =
             CK_NAME2(attention_statistic, TYPE)(a, b, block->head[i], block->row[i]) * (uint64_t)a->keys + first;
         ck_philox_words(a->dropout_key, at / 4, (at % 4 + keys + 3) / 4, words);
-        for (size_t j = 0; j < keys; j++) drop[j * lanes + i] = words[at % 4 + j] < a->dropout_below ? 0 : kept;
+        T *row = kept + i * KEYS;
+        for (size_t j = 0; j < keys; j++) row[j] = words[at % 4 + j] < a->dropout_below ? 0 : (T)a->dropout_kept;
+        rows[i] = row;
     }
-    for (size_t i = block->count; i < lanes; i++) {
-        for (size_t j = 0; j < keys; j++) drop[j * lanes + i] = 0;
-    }
+    CK_NAME2(attention_turn, TYPE)(rows, block->count, block->lanes, keys, 1, drop);
 }

@@ -21,21 +21,20 @@ typedef int64_t integers_f64 __attribute__((vector_size(CK_VECTOR), aligned(8), 
 #define CK_SELECT(type, mask, a, b) \
     ((CK_NAME2(vector, type))(((mask) & (CK_NAME2(integers, type))(a)) | (~(mask) & (CK_NAME2(integers, type))(b))))
 
-// eˣ for x ≤ 0, as `ck_exp_f32` computes it; 0 where it would be subnormal. NaN stays NaN.
+// eˣ for x ≤ 0: 2 to the power of n + r with n whole and |r| ≤ 1/2, r so far off as x·log₂e is rounded: |x| units.
+// 0 where eˣ would be subnormal; NaN stays NaN.
 CK_INLINE vector_f32 exp_below_zero_f32(vector_f32 x) {
-    const vector_f32 shifted = x * 0x1.715476p+0f + 0x1.8p+23f;
-    const vector_f32 n = shifted - 0x1.8p+23f;
-    vector_f32 r = x - n * 0x1.62e400p-1f;
-    r = r - n * 0x1.7f7d1cp-20f;
-    vector_f32 p = r * 0x1.a15318p-13f + 0x1.6d44b6p-10f;
-    p = p * r + 0x1.1110c6p-7f;
-    p = p * r + 0x1.5554e8p-5f;
-    p = p * r + 0x1.555556p-3f;
-    p = p * r + 0x1p-1f;
-    p = (p * r) * r + r + 1.0f;
+    const vector_f32 t = x * 0x1.715476p+0f;
+    const vector_f32 shifted = t + 0x1.8p+23f;
+    const vector_f32 r = t - (shifted - 0x1.8p+23f);
+    vector_f32 p = r * 0x1.444004p-13f + 0x1.5f0896p-10f;
+    p = p * r + 0x1.3b2a1cp-7f;
+    p = p * r + 0x1.c6af6cp-5f;
+    p = p * r + 0x1.ebfbe0p-3f;
+    p = p * r + 0x1.62e430p-1f;
+    p = p * r + 1.0f;
     const integers_f32 power = ((integers_f32)shifted << 23) + 0x3F800000;
-    p = p * (vector_f32)power;
-    return CK_SELECT(f32, x < -87.0f, (vector_f32){0}, p);
+    return CK_SELECT(f32, x < -87.0f, (vector_f32){0}, p * (vector_f32)power);
 }
 
 CK_INLINE vector_f64 exp_below_zero_f64(vector_f64 x) {

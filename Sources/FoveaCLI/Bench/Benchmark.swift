@@ -16,7 +16,8 @@ struct Benchmark: Sendable {
         resamplerStep("flamingo", width: 1024, depth: 6, heads: 8, headWidth: 64, latents: 64, batch: 2, tokens: 256),
         resamplerForward(
             "flamingo", width: 1024, depth: 6, heads: 8, headWidth: 64, latents: 64, batch: 4, tokens: 576),
-        decoderStep, attention, softmax, layerNorm, gelu, adamw, overhead,
+        decoderStep, attention, attentionForward, attentionTaps, longAttention, softmax, layerNorm, gelu, adamw,
+        overhead,
     ]
 
     private static func matmul(_ size: Int) -> Benchmark {
@@ -87,13 +88,34 @@ struct Benchmark: Sendable {
         }
     }()
 
-    private static let attention = Benchmark(name: "attention", multiplyAdds: 7 * 4 * 8 * 1024 * 1024 * 64) {
+    private static let attention = attentionStep("attention", [4, 8, 1024, 64])
+    private static let attentionForward = attentionForward("attention-forward") { _ in [] }
+    /// What the forward pass costs with a column mean over all rows and the last row's attention.
+    private static let attentionTaps = attentionForward("attention-taps") {
+        [.columnMean(of: 0..<$0), .rows([$0 - 1])]
+    }
+    /// Where a matrix of weights would take 256 MiB.
+    private static let longAttention = attentionStep("attention.8192", [1, 1, 8192, 64])
+
+    private static func attentionStep(_ name: String, _ shape: [Int]) -> Benchmark {
+        Benchmark(name: name, multiplyAdds: 7 * Double(shape.reduce(1, *) * shape[2])) {
+            let arguments = [random(shape, 1), random(shape, 2), random(shape, 3)]
+            let cotangent = random(shape, 4)
+            return {
+                _ = vectorJacobianProduct(
+                    of: { Fovea.attention(query: $0[0], keys: $0[1], values: $0[2]) }, at: arguments,
+                    cotangent: cotangent)
+            }
+        }
+    }
+
+    private static func attentionForward(
+        _ name: String, taps: @escaping @Sendable (_ rows: Int) -> [AttentionTap]
+    ) -> Benchmark {
         let shape = [4, 8, 1024, 64]
-        let arguments = [random(shape, 1), random(shape, 2), random(shape, 3)]
-        let cotangent = random(shape, 4)
-        return {
-            _ = vectorJacobianProduct(
-                of: { Fovea.attention(query: $0[0], keys: $0[1], values: $0[2]) }, at: arguments, cotangent: cotangent)
+        return Benchmark(name: name, multiplyAdds: 2 * Double(shape.reduce(1, *) * shape[2])) {
+            let (q, k, v) = (random(shape, 1), random(shape, 2), random(shape, 3))
+            return { _ = Fovea.attention(query: q, keys: k, values: v, taps: taps(shape[2])) }
         }
     }
 
