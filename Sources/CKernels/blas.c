@@ -1,4 +1,4 @@
-// The only file that sees a vendor's header.
+// The only file that sees the header of a vendor's BLAS.
 #include "CKernels.h"
 
 #if defined(__APPLE__)
@@ -7,18 +7,31 @@
 #include <cblas.h>
 #endif
 
-#define TRANSPOSE(flag) ((flag) ? CblasTrans : CblasNoTrans)
+// How BLAS names what lies in memory: row-major, `leading` elements from row to row, or the transpose of that.
+struct layout {
+    enum CBLAS_TRANSPOSE transpose;
+    int leading;
+};
 
-void ck_gemm_f32(int transpose_a, int transpose_b, size_t m, size_t n, size_t k, float alpha, const float *a,
-                 size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc) {
-    cblas_sgemm(CblasRowMajor, TRANSPOSE(transpose_a), TRANSPOSE(transpose_b), (int)m, (int)n, (int)k, alpha, a,
-                (int)lda, b, (int)ldb, beta, c, (int)ldc);
+static struct layout layout_of(size_t rows, size_t columns, ptrdiff_t row, ptrdiff_t column) {
+    // The stride of an axis of length 1 means nothing, but BLAS checks it.
+    if (column == 1 || columns == 1) {
+        return (struct layout){CblasNoTrans, (int)(rows == 1 || row < (ptrdiff_t)columns ? columns : (size_t)row)};
+    }
+    return (struct layout){CblasTrans, (int)(columns == 1 || column < (ptrdiff_t)rows ? rows : (size_t)column)};
 }
 
-void ck_gemm_f64(int transpose_a, int transpose_b, size_t m, size_t n, size_t k, double alpha, const double *a,
-                 size_t lda, const double *b, size_t ldb, double beta, double *c, size_t ldc) {
-    cblas_dgemm(CblasRowMajor, TRANSPOSE(transpose_a), TRANSPOSE(transpose_b), (int)m, (int)n, (int)k, alpha, a,
-                (int)lda, b, (int)ldb, beta, c, (int)ldc);
+void ck_blas_product(int type, const struct ck_product *x) {
+    const struct layout a = layout_of(x->m, x->k, x->a_row, x->a_column);
+    const struct layout b = layout_of(x->k, x->n, x->b_row, x->b_column);
+    const int m = (int)x->m, n = (int)x->n, k = (int)x->k, c_row = (int)x->c_row;
+    if (type == 0) {
+        cblas_sgemm(CblasRowMajor, a.transpose, b.transpose, m, n, k, 1, x->a, a.leading, x->b, b.leading,
+                    x->addend ? 1 : 0, x->c, c_row);
+    } else {
+        cblas_dgemm(CblasRowMajor, a.transpose, b.transpose, m, n, k, 1, x->a, a.leading, x->b, b.leading,
+                    x->addend ? 1 : 0, x->c, c_row);
+    }
 }
 
 void ck_blas_single_threaded(void) {

@@ -56,6 +56,23 @@ enum ck_compare {
     CK_COMPARE_COUNT
 };
 
+// MARK: Matrix products
+
+// C[m, n] = addend + A[m, k]·B[k, n]. Element (i, j) of A is a[i·a_row + j·a_column], so that transposes and slices are
+// read where they lie; B likewise; C and the addend have rows without gaps. The addend may be NULL, or C itself; with
+// addend_row = 0 it is one row for all, such as a bias.
+struct ck_product {
+    size_t m, n, k;
+    const void *a;
+    ptrdiff_t a_row, a_column;
+    const void *b;
+    ptrdiff_t b_row, b_column;
+    const void *addend;
+    ptrdiff_t addend_row;
+    void *c;
+    ptrdiff_t c_row;
+};
+
 // MARK: Attention
 
 enum ck_attention_mask { CK_MASK_NONE, CK_MASK_VISIBLE, CK_MASK_ADDED };
@@ -193,6 +210,14 @@ struct ck_table {
     void (*attention_mask_gradient[2])(const struct ck_attention *a, size_t b, size_t g, size_t first_row, size_t end_row,
                                        size_t first_key, size_t end_key, void *workspace);
     size_t (*attention_gradient_workspace[2])(const struct ck_attention *a, size_t keys);
+
+    // A matrix product on the calling thread. `workspace` is 64-byte aligned and as large as `product_workspace` says,
+    // in bytes; NULL where that is 0. With fused multiply-adds each element of C has the same bits in whichever rows and
+    // columns the product is cut.
+    void (*product[2])(const struct ck_product *x, void *workspace);
+    size_t (*product_workspace[2])(const struct ck_product *x);
+    size_t panel[2];  // columns that are computed at a time: best cut at multiples of it
+    int prefers_blas;  // whether the machine's BLAS is faster than `product`
 };
 
 // The widest table that this machine can run, or what FOVEA_ISA (base, v3 or v4) lowers it to.
@@ -295,13 +320,11 @@ void ck_resample(int type, const struct ck_resampling *s, const void *x, void *y
 void ck_resample_transposed(int type, const struct ck_resampling *s, const void *y, void *x, size_t blocks,
                             size_t inner);
 
-// MARK: Matrix products: the one seam to BLAS
+// MARK: The one seam to BLAS
 
-// C[m, n] = alpha·op(A)·op(B) + beta·C, row-major; op transposes where the flag is set.
-void ck_gemm_f32(int transpose_a, int transpose_b, size_t m, size_t n, size_t k, float alpha, const float *a,
-                 size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc);
-void ck_gemm_f64(int transpose_a, int transpose_b, size_t m, size_t n, size_t k, double alpha, const double *a,
-                 size_t lda, const double *b, size_t ldb, double beta, double *c, size_t ldc);
+// The same product by BLAS, on the calling thread. `type` is 0 for float32, 1 for float64. A and B must each have a
+// stride of 1; the addend must be C or NULL.
+void ck_blas_product(int type, const struct ck_product *x);
 // Tells BLAS to stay on the calling thread; the workers are ours.
 void ck_blas_single_threaded(void);
 

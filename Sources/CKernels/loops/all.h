@@ -1,10 +1,12 @@
 // Every loop, compiled once for each instruction set (CK_ISA) and each element type.
-//
 // The attribute is pushed over the whole text, so that the inlined helpers are of the same instruction set
 // as the loops that call them.
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include "CKernels.h"
 
@@ -19,6 +21,7 @@
 
 #include "scalar.h"
 #include "vectors.h"
+#include "lanes.h"
 #include "random.h"
 
 #define T float
@@ -32,6 +35,7 @@
 #include "attention_tiles.h"
 #include "attention.h"
 #include "attention_gradient.h"
+#include "product.h"
 #undef T
 #undef TYPE
 
@@ -46,6 +50,7 @@
 #include "attention_tiles.h"
 #include "attention.h"
 #include "attention_gradient.h"
+#include "product.h"
 #undef T
 #undef TYPE
 
@@ -145,4 +150,8 @@ const struct ck_table CK_NAME2(ck_table, CK_ISA) = {
     .attention_gradient = BOTH(attention_gradient),
     .attention_mask_gradient = BOTH(attention_mask_gradient),
     .attention_gradient_workspace = BOTH(attention_gradient_workspace),
+    .product = BOTH(product),
+    .product_workspace = BOTH(product_workspace),
+    .panel = {2 * CK_VECTOR / sizeof(float), 2 * CK_VECTOR / sizeof(double)},
+    .prefers_blas = CK_VECTOR == 16,
 };

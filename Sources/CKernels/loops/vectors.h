@@ -1,11 +1,7 @@
 // Vectors as wide as the registers of the instruction set, for loops whose data must stay in registers.
 //
-// CK_VECTOR is their width in bytes, CK_TILE_VECTORS how many of them lie beside each other in a register tile; a file
-// that compiles the loops for wider registers says so before it includes them.
-#if !defined(CK_VECTOR)
-#define CK_VECTOR 16
-#define CK_TILE_VECTORS 2
-#endif
+// What fits the registers, the files that compile the loops say: CK_VECTOR is the width in bytes, CK_TILE_VECTORS how many
+// vectors lie beside each other in a tile of attention, CK_TILE_ROWS how many rows of two vectors in a tile of a product.
 
 #define CK_INLINE static inline __attribute__((always_inline))
 #define CK_UNROLL _Pragma("clang loop unroll(full)")

@@ -42,7 +42,7 @@ public func matmul(_ a: Tensor, _ b: Tensor) -> Tensor {
         .into { [shape = b.shape] g, sum in
             if shape.count == 2 {
                 // One matrix for the whole batch: its gradient is one product over all rows.
-                Tensor.addTransposedProduct(a, g, a.count / Swift.max(1, shape[0]), into: &sum, shape: shape)
+                Tensor.addTransposedProduct(a, g, into: &sum, shape: shape)
             } else {
                 sum.add(Tensor.product(a.detached.transposed(-1, -2), g).reduced(to: shape))
             }
@@ -94,49 +94,44 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
     x.requireDifferentiableType("linear")
     weight.noteLabel()
     let (inputs, outputs) = (weight.shape[1], weight.shape[0])
-    let rows = x.shape.dropLast().reduce(1, *)
-    let dense = x.contiguous()
+    let rows = x.asRows()
     let y = Tensor(uninitialized: Array(x.shape.dropLast()) + [outputs], x.dtype)
-    let matrix = weight.asMatrices()
-    let size = x.dtype.size
+    let right = weight.layoutStrides
+    let addend = bias?.contiguous()
     y.write { target in
-        // The bias first, then the product on top of it: one pass less over the output.
-        if let bias = bias?.contiguous() {
-            bias.read { source in
-                parallelFor(rows, grain: Swift.max(1, Kernels.grain / Swift.max(1, outputs))) { range in
-                    for row in range {
-                        (target + row * outputs * size).copyMemory(from: source, byteCount: outputs * size)
-                    }
-                }
-            }
-        }
-        dense.read { left in
-            matrix.tensor.read { right in
+        rows.tensor.read { left in
+            weight.read { matrix in
                 MatrixProduct.multiply(
-                    rows, outputs, inputs, .init(pointer: left, isTransposed: false, stride: Swift.max(1, inputs)),
-                    .init(pointer: right, isTransposed: !matrix.isTransposed, stride: matrix.stride),
-                    beta: bias == nil ? 0 : 1, into: target, stride: outputs, x.dtype)
+                    x.shape.dropLast().reduce(1, *), outputs, inputs,
+                    .init(pointer: left, row: rows.row, column: rows.column),
+                    .init(pointer: matrix, row: right[1], column: right[0]),
+                    addend: addend?.read { .init(pointer: $0, row: 0) }, into: target, stride: outputs, x.dtype)
             }
         }
     }
+    withExtendedLifetime(addend) {}
     var branches: [(Tensor, Pullback)] = [
         (
             x,
-            .value { g in
-                Tensor.product(g.rank == 1 ? g.unsqueezed(0) : g.contiguous(), weight.detached).reshaped(
-                    to: dense.shape)
+            .value { [shape = x.shape] g in
+                Tensor.product(g.rank == 1 ? g.unsqueezed(0) : g, weight.detached).reshaped(to: shape)
             }
         ),
         (
             weight,
             .into { g, sum in
-                Tensor.addTransposedProduct(g, dense, rows, into: &sum, shape: [outputs, inputs])
+                Tensor.addTransposedProduct(g, rows.tensor, into: &sum, shape: [outputs, inputs])
             }
         ),
     ]
     if let bias {
         branches.append(
-            (bias, .value { g in g.contiguous().columnSummed(rows: rows, columns: outputs).reshaped(to: [outputs]) }))
+            (
+                bias,
+                .value { g in
+                    g.contiguous().columnSummed(rows: g.count / outputs, columns: outputs).reshaped(to: [outputs])
+                }
+            ))
     }
     return y.recorded(.linear, branches)
 }

@@ -1,0 +1,231 @@
+// Matrix products on one thread: tiles of C in registers, over panels of B that lie row by row.
+//
+// Every element of C is one chain of multiply-adds over each block of k, and blocks are cut by k alone: its bits depend
+// neither on where a tile begins nor on how a product is shared among threads.
+
+#define VEC CK_NAME2(vector, TYPE)
+#define LANES ((size_t)(CK_VECTOR / sizeof(T)))
+#define PANEL (2 * LANES)
+
+// MARK: Tiles
+
+// `rows` rows and `vectors` vectors of columns; where `partial` is set, the last vector has `lanes` columns.
+CK_INLINE CK_WIDE void CK_NAME2(tile, TYPE)(const size_t rows, const size_t vectors, const int partial, size_t k,
+                                      const T *restrict a, ptrdiff_t ar, ptrdiff_t ac, const T *restrict b,
+                                      ptrdiff_t br, const T *addend, ptrdiff_t dr, T *c, ptrdiff_t cr, size_t lanes) {
+    VEC sum[CK_TILE_ROWS][2];
+    CK_UNROLL for (size_t r = 0; r < rows; r++) {
+        CK_UNROLL for (size_t v = 0; v < vectors; v++) {
+            sum[r][v] = (VEC){0};
+            __builtin_prefetch(c + (ptrdiff_t)r * cr + v * LANES, 1);
+        }
+    }
+    for (size_t p = 0; p < k; p++) {
+        VEC x[2];
+        CK_UNROLL for (size_t v = 0; v < vectors; v++) {
+            x[v] = partial && v == vectors - 1 ? CK_NAME2(load_lanes, TYPE)(b + v * LANES, lanes)
+                                               : *(const VEC *)(b + v * LANES);
+        }
+        CK_UNROLL for (size_t r = 0; r < rows; r++) {
+            const T y = a[(ptrdiff_t)r * ar];
+            CK_UNROLL for (size_t v = 0; v < vectors; v++) sum[r][v] = y * x[v] + sum[r][v];
+        }
+        a += ac;
+        b += br;
+    }
+    CK_UNROLL for (size_t r = 0; r < rows; r++) {
+        CK_UNROLL for (size_t v = 0; v < vectors; v++) {
+            const T *from = addend + (ptrdiff_t)r * dr + v * LANES;
+            T *to = c + (ptrdiff_t)r * cr + v * LANES;
+            if (partial && v == vectors - 1) {
+                if (addend) sum[r][v] += CK_NAME2(load_lanes, TYPE)(from, lanes);
+                CK_NAME2(store_lanes, TYPE)(to, sum[r][v], lanes);
+            } else {
+                if (addend) sum[r][v] += *(const VEC *)from;
+                *(VEC *)to = sum[r][v];
+            }
+        }
+    }
+}
+
+typedef void (*CK_NAME2(tile_fn, TYPE))(size_t, const T *, ptrdiff_t, ptrdiff_t, const T *, ptrdiff_t, const T *,
+                                        ptrdiff_t, T *, ptrdiff_t, size_t);
+
+#define TILE(kind, rows, vectors, partial) \
+    CK_WIDE static void CK_NAME3(tile, kind##_##rows, TYPE)(size_t k, const T *a, ptrdiff_t ar, ptrdiff_t ac, const T *b, \
+                                                         ptrdiff_t br, const T *addend, ptrdiff_t dr, T *c, \
+                                                         ptrdiff_t cr, size_t lanes) { \
+        CK_NAME2(tile, TYPE)(rows, vectors, partial, k, a, ar, ac, b, br, addend, dr, c, cr, lanes); \
+    }
+#define TILES(rows) TILE(narrow, rows, 1, 1) TILE(wide, rows, 2, 1) TILE(whole, rows, 2, 0)
+#define ENTRIES(rows) \
+    {CK_NAME3(tile, narrow_##rows, TYPE), CK_NAME3(tile, wide_##rows, TYPE), CK_NAME3(tile, whole_##rows, TYPE)},
+CK_EACH_TILE(TILES)
+// By rows − 1; then for at most one vector of columns, for at most two, for two whole ones.
+static const CK_NAME2(tile_fn, TYPE) CK_NAME2(tiles_of, TYPE)[CK_TILE_ROWS][3] = {CK_EACH_TILE(ENTRIES)};
+#undef TILE
+#undef TILES
+#undef ENTRIES
+
+// C = addend + A·B with nothing copied and k not cut. The rows of B have no gaps within a panel; from panel to panel there
+// are `panel` elements. Heights of tiles differ by one at most: 15 rows are 8 and 7, not 14 and 1.
+static void CK_NAME2(tiles, TYPE)(size_t m, size_t n, size_t k, const void *a_, ptrdiff_t ar, ptrdiff_t ac,
+                                  const void *b_, ptrdiff_t br, ptrdiff_t panel, const void *addend_, ptrdiff_t dr,
+                                  void *c_, ptrdiff_t cr) {
+    const size_t count = (m + CK_TILE_ROWS - 1) / CK_TILE_ROWS;
+    for (size_t i = 0; i < count; i++) {
+        const size_t first = m * i / count, rows = m * (i + 1) / count - first;
+        const CK_NAME2(tile_fn, TYPE) *tile = CK_NAME2(tiles_of, TYPE)[rows - 1];
+        const T *a = (const T *)a_ + (ptrdiff_t)first * ar, *b = b_;
+        const T *addend = addend_ ? (const T *)addend_ + (ptrdiff_t)first * dr : 0;
+        T *c = (T *)c_ + (ptrdiff_t)first * cr;
+        for (size_t j = 0; j < n; j += PANEL) {
+            const size_t columns = n - j;
+            const T *from = addend ? addend + j : 0;
+            if (columns >= PANEL) {
+                tile[2](k, a, ar, ac, b, br, from, dr, c + j, cr, LANES);
+            } else if (columns > LANES) {
+                tile[1](k, a, ar, ac, b, br, from, dr, c + j, cr, columns - LANES);
+            } else {
+                tile[0](k, a, ar, ac, b, br, from, dr, c + j, cr, columns);
+            }
+            b += panel;
+        }
+    }
+}
+
+// MARK: Packing
+
+// k is cut in blocks, n in strips: what is packed of B stays in the second-level cache while all rows of A pass by.
+#define BLOCK 384
+#define STRIP 512
+// Rows of A that are packed at a time: each without a gap where it lies so already, LEFT_ROW apart, else each column,
+// LEFT_ROWS apart. Powers of two would crowd what a tile reads into one place of the cache.
+#define LEFT_ROWS (8 * CK_TILE_ROWS)
+#define LEFT_ROW (BLOCK + 16)
+
+// LANES columns of LANES elements, `stride` apart, become LANES rows, PANEL apart.
+CK_INLINE CK_WIDE void CK_NAME2(transpose, TYPE)(const T *restrict x, ptrdiff_t stride, T *restrict y) {
+    VEC a[LANES], b[LANES];
+    CK_UNROLL for (size_t i = 0; i < LANES; i++) a[i] = *(const VEC *)(x + (ptrdiff_t)i * stride);
+    CK_UNROLL for (size_t half = 1; half < LANES; half *= 2) {
+        CK_UNROLL for (size_t i = 0; i < LANES / 2; i++) {
+            b[2 * i] = CK_NAME2(ZIP_LOW, TYPE)(a[i], a[i + LANES / 2]);
+            b[2 * i + 1] = CK_NAME2(ZIP_HIGH, TYPE)(a[i], a[i + LANES / 2]);
+        }
+        CK_UNROLL for (size_t i = 0; i < LANES; i++) a[i] = b[i];
+    }
+    CK_UNROLL for (size_t i = 0; i < LANES; i++) *(VEC *)(y + i * PANEL) = a[i];
+}
+
+// B[k, n] in panels of PANEL columns, each row by row; what the last panel lacks stays as it was. Rows that lie far apart are out of reach for the machine's own prefetching.
+#define AHEAD 8
+CK_WIDE static void CK_NAME2(pack, TYPE)(const void *b_, ptrdiff_t br, ptrdiff_t bc, size_t k, size_t n, void *panels) {
+    const T *b = b_;
+    if (bc == 1) {
+        for (size_t p = 0; p < k; p++) {
+            const T *row = b + (ptrdiff_t)p * br;
+            T *to = (T *)panels + p * PANEL;
+            size_t j = 0;
+            for (; j + PANEL <= n; j += PANEL, to += k * PANEL) {
+                CK_UNROLL for (size_t v = 0; v < 2; v++) {
+                    __builtin_prefetch(row + AHEAD * br + j + v * LANES);
+                    *(VEC *)(to + v * LANES) = *(const VEC *)(row + j + v * LANES);
+                }
+            }
+            for (size_t c = 0; j + c < n; c++) to[c] = row[j + c];
+        }
+        return;
+    }
+    for (size_t j = 0; j < n; j += LANES) {
+        T *to = (T *)panels + j / PANEL * PANEL * k + j % PANEL;
+        const T *from = b + (ptrdiff_t)j * bc;
+        const size_t columns = n - j < LANES ? n - j : LANES;
+        size_t p = 0;
+        if (br == 1 && columns == LANES) {
+            for (; p + LANES <= k; p += LANES) CK_NAME2(transpose, TYPE)(from + p, bc, to + p * PANEL);
+        }
+        for (; p < k; p++) {
+            for (size_t c = 0; c < columns; c++) to[p * PANEL + c] = from[(ptrdiff_t)p * br + (ptrdiff_t)c * bc];
+        }
+    }
+}
+
+// A[m, k] as described above.
+CK_WIDE static void CK_NAME2(pack_left, TYPE)(const T *a, ptrdiff_t ar, ptrdiff_t ac, size_t m, size_t k, T *y) {
+    if (ac == 1) {
+        for (size_t r = 0; r < m; r++) memcpy(y + r * LEFT_ROW, a + (ptrdiff_t)r * ar, k * sizeof(T));
+        return;
+    }
+    for (size_t p = 0; p < k; p++, y += LEFT_ROWS) {
+        const T *column = a + (ptrdiff_t)p * ac;
+        size_t r = 0;
+        if (ar == 1) {
+            for (; r + LANES <= m; r += LANES) {
+                __builtin_prefetch(column + AHEAD * ac + r);
+                *(VEC *)(y + r) = *(const VEC *)(column + r);
+            }
+        }
+        for (; r < m; r++) y[r] = column[(ptrdiff_t)r * ar];
+    }
+}
+
+// MARK: The product
+
+// Packing a matrix pays once a few tiles read it.
+static int CK_NAME2(packs_left, TYPE)(const struct ck_product *x) { return x->n > 2 * PANEL; }
+static int CK_NAME2(packs_right, TYPE)(const struct ck_product *x) {
+    return x->b_column != 1 || x->m > 2 * CK_TILE_ROWS;
+}
+
+// The elements of B that are packed at a time.
+static size_t CK_NAME2(right_count, TYPE)(const struct ck_product *x) {
+    const size_t k = x->k < BLOCK ? x->k : BLOCK, n = x->n < STRIP ? (x->n + PANEL - 1) / PANEL * PANEL : STRIP;
+    return CK_NAME2(packs_right, TYPE)(x) ? k * n : 0;
+}
+
+static size_t CK_NAME2(product_workspace, TYPE)(const struct ck_product *x) {
+    const size_t left = x->a_column == 1 ? (x->m < LEFT_ROWS ? x->m : LEFT_ROWS) * LEFT_ROW
+                                         : (x->k < BLOCK ? x->k : BLOCK) * LEFT_ROWS;
+    return (CK_NAME2(right_count, TYPE)(x) + (CK_NAME2(packs_left, TYPE)(x) ? left : 0)) * sizeof(T);
+}
+
+static void CK_NAME2(product, TYPE)(const struct ck_product *x, void *workspace) {
+    const int packs_left = CK_NAME2(packs_left, TYPE)(x), packs_right = CK_NAME2(packs_right, TYPE)(x);
+    const size_t blocks = x->k > BLOCK ? (x->k + BLOCK - 1) / BLOCK : 1;
+    T *right = workspace, *left = right + CK_NAME2(right_count, TYPE)(x);
+    for (size_t j = 0; j < x->n; j += STRIP) {
+        const size_t n = x->n - j < STRIP ? x->n - j : STRIP;
+        for (size_t block = 0; block < blocks; block++) {
+            const size_t first = x->k * block / blocks, k = x->k * (block + 1) / blocks - first;
+            const T *b = (const T *)x->b + (ptrdiff_t)first * x->b_row + (ptrdiff_t)j * x->b_column;
+            ptrdiff_t br = x->b_row, panel = PANEL;
+            if (packs_right) {
+                CK_NAME2(pack, TYPE)(b, br, x->b_column, k, n, right);
+                b = right, br = PANEL, panel = (ptrdiff_t)(PANEL * k);
+            }
+            for (size_t i = 0; i < x->m; i += LEFT_ROWS) {
+                const size_t m = x->m - i < LEFT_ROWS ? x->m - i : LEFT_ROWS;
+                const T *a = (const T *)x->a + (ptrdiff_t)i * x->a_row + (ptrdiff_t)first * x->a_column;
+                ptrdiff_t ar = x->a_row, ac = x->a_column;
+                if (packs_left) {
+                    CK_NAME2(pack_left, TYPE)(a, ar, ac, m, k, left);
+                    a = left, ar = ac == 1 ? LEFT_ROW : 1, ac = ac == 1 ? 1 : LEFT_ROWS;
+                }
+                T *c = (T *)x->c + (ptrdiff_t)i * x->c_row + j;
+                const T *addend = x->addend ? (const T *)x->addend + (ptrdiff_t)i * x->addend_row + j : 0;
+                CK_NAME2(tiles, TYPE)(m, n, k, a, ar, ac, b, br, panel, block > 0 ? c : addend,
+                                      block > 0 ? x->c_row : x->addend_row, c, x->c_row);
+            }
+        }
+    }
+}
+
+#undef VEC
+#undef LANES
+#undef PANEL
+#undef BLOCK
+#undef STRIP
+#undef LEFT_ROWS
+#undef LEFT_ROW
+#undef AHEAD

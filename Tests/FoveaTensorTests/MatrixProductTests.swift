@@ -1,0 +1,262 @@
+import CKernels
+import FoveaTestSupport
+import Testing
+
+@testable import FoveaTensor
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Darwin)
+import Darwin
+#endif
+
+/// Matrix products, kernel by kernel, against a naive product in double and against BLAS.
+@Suite("Matrix products")
+struct MatrixProductTests {
+    /// The tables that this machine can run; the base is everywhere.
+    static var tables: [UnsafePointer<ck_table>] {
+        ["base", "v3", "v4"].compactMap { (name: String) in ck_table_named(name) }
+    }
+
+    /// Unit roundoffs for each of the terms that a product adds up, which are below 1.
+    static let units = 4.0
+
+    // MARK: Sizes and layouts
+
+    @Test("every size around the tiles and blocks gives the naive product", arguments: [DType.float32, .float64])
+    func sizes(type: DType) throws {
+        // All heights, widths and depths of tiles, sparsely crossed; then more than one block, strip and group of rows.
+        var sizes: [(Int, Int, Int)] = []
+        for i in 0...40 {
+            sizes += [(i, 7 * i % 41, 16 * i % 41), (11 * i % 41, i, 5 * i % 41), (3 * i % 41, 29 * i % 41, i)]
+        }
+        sizes += [
+            (1, 33, 0), (0, 3, 4), (3, 0, 4), (14, 64, 3), (15, 65, 385), (113, 70, 769), (5, 545, 40), (115, 513, 2),
+        ]
+        for (index, (m, n, k)) in sizes.enumerated() {
+            let layouts = Layout.all
+            try expectProduct(m, n, k, layouts[index % layouts.count], layouts[index / 2 % layouts.count], type, index)
+        }
+    }
+
+    @Test("every layout of both matrices gives the naive product", arguments: [DType.float32, .float64])
+    func layouts(type: DType) throws {
+        for left in Layout.all {
+            for right in Layout.all {
+                for (index, size) in [(9, 37, 21), (61, 150, 33)].enumerated() {
+                    try expectProduct(size.0, size.1, size.2, left, right, type, index)
+                }
+            }
+        }
+    }
+
+    /// How a matrix lies in memory.
+    enum Layout: CaseIterable {
+        case rows, columns, spacedRows, spacedColumns, spread, sameRow, sameColumn
+        static let all = Array(allCases)
+
+        /// The strides of a matrix, and how many elements it reaches over.
+        func strides(_ rows: Int, _ columns: Int) -> (row: Int, column: Int, reach: Int) {
+            let (row, column) =
+                switch self {
+                case .rows: (columns, 1)
+                case .columns: (1, rows)
+                case .spacedRows: (columns + 3, 1)
+                case .spacedColumns: (1, rows + 5)
+                case .spread: (2 * columns + 1, 2)
+                case .sameRow: (0, 1)
+                case .sameColumn: (1, 0)
+                }
+            return (row, column, rows * columns == 0 ? 0 : (rows - 1) * row + (columns - 1) * column + 1)
+        }
+    }
+
+    /// Compares `product`, without an addend, onto C itself, and onto a row, for all tables. Operands end at pages that
+    /// must not be touched.
+    private func expectProduct(
+        _ m: Int, _ n: Int, _ k: Int, _ left: Layout, _ right: Layout, _ type: DType, _ seed: Int
+    ) throws {
+        let (a, b) = (left.strides(m, k), right.strides(k, n))
+        let matrixA = Guarded(Self.numbers(a.reach, 2 * seed), type)
+        let matrixB = Guarded(Self.numbers(b.reach, 2 * seed + 1), type)
+        let row = Self.numbers(n, seed + 7)
+        let bias = Guarded(row, type)
+        let gap = seed % 3
+        let reach = m * n == 0 ? 0 : (m - 1) * (n + gap) + n
+        let before = Self.numbers(reach, seed + 5)
+        var sum = [Double](repeating: 0, count: m * n)
+        for i in 0..<m {
+            for j in 0..<n {
+                for p in 0..<k {
+                    sum[i * n + j] += matrixA[i * a.row + p * a.column] * matrixB[p * b.row + j * b.column]
+                }
+            }
+        }
+        let roundoff = type == .float32 ? 0x1p-24 : 0x1p-53
+        let allowed = Self.units * roundoff * Double(max(k, 1))
+        for table in Self.tables {
+            for addend in ["nothing", "C", "a row"] {
+                let c = Guarded(before, type)
+                let place =
+                    "\(String(cString: table.pointee.name)): \(m) × \(n) × \(k), \(left) by \(right), onto \(addend)"
+                var product = ck_product(
+                    m: m, n: n, k: k, a: matrixA.pointer, a_row: a.row, a_column: a.column, b: matrixB.pointer,
+                    b_row: b.row, b_column: b.column,
+                    addend: addend == "C"
+                        ? UnsafeRawPointer(c.pointer) : addend == "nothing" ? nil : .init(bias.pointer),
+                    addend_row: addend == "C" ? n + gap : 0, c: c.pointer, c_row: n + gap)
+                let workspace = Guarded(bytes: pick(table.pointee.product_workspace, type)(&product))
+                pick(table.pointee.product, type)(&product, workspace.pointer)
+                for at in 0..<reach {
+                    let (i, j) = (at / (n + gap), at % (n + gap))
+                    guard j < n else {
+                        #expect(c[at] == before[at], "\(place): wrote between the rows, at \(at)")
+                        continue
+                    }
+                    let expected = sum[i * n + j] + (addend == "C" ? before[at] : addend == "nothing" ? 0 : row[j])
+                    guard (c[at] - expected).magnitude <= allowed else {
+                        Issue.record("\(place): \(c[at]) instead of \(expected) at \((i, j))")
+                        return
+                    }
+                }
+            }
+        }
+    }
+
+    /// Numbers in −1 ..< 1 that float32 holds exactly.
+    static func numbers(_ count: Int, _ seed: Int) -> [Double] {
+        (0..<count).map { Double(($0 + seed) * 7919 % 2003 * 37 % 1024 - 512) / 512 }
+    }
+
+    // MARK: Bits
+
+    @Test("AVX2 and AVX-512 give the same bits, in whichever rows and columns a product is cut")
+    func bits() {
+        let tables = Self.tables.filter { $0.pointee.prefers_blas == 0 }
+        let (m, n, k) = (67, 131, 800)
+        let (a, b) = (Guarded(Self.numbers(m * k, 1), .float32), Guarded(Self.numbers(k * n, 2), .float32))
+        func bytes(_ table: UnsafePointer<ck_table>, cut: Int) -> [UInt8] {
+            let c = Guarded([Double](repeating: 0, count: m * n), .float32)
+            for rows in stride(from: 0, to: m, by: cut) {
+                for columns in stride(from: 0, to: n, by: cut) {
+                    var part = ck_product(
+                        m: min(cut, m - rows), n: min(cut, n - columns), k: k, a: a.pointer + 4 * rows * k, a_row: k,
+                        a_column: 1, b: b.pointer + 4 * columns, b_row: n, b_column: 1, addend: nil, addend_row: 0,
+                        c: c.pointer + 4 * (rows * n + columns), c_row: n)
+                    let workspace = Guarded(bytes: table.pointee.product_workspace.0!(&part))
+                    table.pointee.product.0!(&part, workspace.pointer)
+                }
+            }
+            return Array(UnsafeRawBufferPointer(start: c.pointer, count: 4 * m * n))
+        }
+        guard let first = tables.first else { return }
+        let expected = bytes(first, cut: 200)
+        for table in tables {
+            for cut in [200, 33, 17, 5] {
+                #expect(
+                    bytes(table, cut: cut) == expected, "\(String(cString: table.pointee.name)) in pieces of \(cut)")
+            }
+        }
+    }
+
+    // MARK: Special numbers
+
+    @Test("0 · ∞ is NaN, and NaN and infinities reach their own row or column alone")
+    func specialNumbers() {
+        let (m, n, k) = (31, 45, 29)
+        for table in Self.tables {
+            for special in [Double.nan, .infinity, -.infinity] {
+                var (left, right) = ([Double](repeating: 0, count: m * k), [Double](repeating: 0, count: k * n))
+                left[17 * k + 5] = special
+                right[28 * n + 44] = special
+                let (a, b) = (Guarded(left, .float32), Guarded(right, .float32))
+                let c = Guarded([Double](repeating: 1, count: m * n), .float32)
+                var product = ck_product(
+                    m: m, n: n, k: k, a: a.pointer, a_row: k, a_column: 1, b: b.pointer, b_row: n, b_column: 1,
+                    addend: nil, addend_row: 0, c: c.pointer, c_row: n)
+                let workspace = Guarded(bytes: table.pointee.product_workspace.0!(&product))
+                table.pointee.product.0!(&product, workspace.pointer)
+                for i in 0..<m {
+                    for j in 0..<n {
+                        #expect(c[i * n + j].isNaN == (i == 17 || j == 44) && (c[i * n + j].isNaN || c[i * n + j] == 0))
+                    }
+                }
+            }
+        }
+    }
+
+    // MARK: BLAS
+
+    @Test("BLAS gives the same product", arguments: [DType.float32, .float64])
+    func blas(type: DType) {
+        let (m, n, k) = (190, 270, 500)
+        let (a, b) = (Guarded(Self.numbers(m * k, 3), type), Guarded(Self.numbers(k * n, 4), type))
+        let roundoff = type == .float32 ? 0x1p-24 : 0x1p-53
+        for (left, right) in [(Layout.rows, Layout.rows), (.rows, .columns), (.columns, .rows), (.columns, .columns)] {
+            let (sa, sb) = (left.strides(m, k), right.strides(k, n))
+            let expected = Guarded([Double](repeating: 0, count: m * n), type)
+            var product = ck_product(
+                m: m, n: n, k: k, a: a.pointer, a_row: sa.row, a_column: sa.column, b: b.pointer, b_row: sb.row,
+                b_column: sb.column, addend: nil, addend_row: 0, c: expected.pointer, c_row: n)
+            ck_blas_product(Int32(type.kernelIndex), &product)
+            for table in Self.tables {
+                let c = Guarded([Double](repeating: 0, count: m * n), type)
+                product.c = c.pointer
+                let workspace = Guarded(bytes: pick(table.pointee.product_workspace, type)(&product))
+                pick(table.pointee.product, type)(&product, workspace.pointer)
+                let worst = (0..<m * n).map { (c[$0] - expected[$0]).magnitude }.max()!
+                #expect(worst <= Self.units * roundoff * Double(k), "\(left) by \(right)")
+            }
+        }
+    }
+
+    // MARK: The seam
+
+    @Test("multiply-adds are counted")
+    func counts() async {
+        await #expect(processExitsWith: .success) {
+            let before = MatrixProduct.multiplyAdds
+            _ = matmul(.ones([2, 3, 4, 5]), .ones([3, 5, 6]))
+            #expect(MatrixProduct.multiplyAdds - before == 2 * 3 * 4 * 5 * 6)
+            _ = linear(.ones([2, 7, 5]), weight: .ones([3, 5]), bias: .ones([3]))
+            #expect(MatrixProduct.multiplyAdds - before == 2 * 3 * 4 * 5 * 6 + 14 * 5 * 3)
+        }
+    }
+}
+
+/// Memory that ends where a page begins that must not be touched.
+private final class Guarded {
+    let pointer: UnsafeMutableRawPointer
+    private let start: UnsafeMutableRawPointer
+    private let mapped: Int
+    private let type: DType
+
+    init(bytes: Int, _ type: DType = .uint8) {
+        let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+        let pages = (bytes + page - 1) / page
+        mapped = (pages + 1) * page
+        start = mmap(nil, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
+        mprotect(start + pages * page, page, PROT_NONE)
+        pointer = start + pages * page - bytes
+        self.type = type
+    }
+
+    convenience init(_ values: [Double], _ type: DType) {
+        self.init(bytes: values.count * type.size, type)
+        for (index, value) in values.enumerated() {
+            if type == .float32 {
+                pointer.storeBytes(of: Float(value), toByteOffset: 4 * index, as: Float.self)
+            } else {
+                pointer.storeBytes(of: value, toByteOffset: 8 * index, as: Double.self)
+            }
+        }
+    }
+
+    subscript(index: Int) -> Double {
+        type == .float32
+            ? Double(pointer.load(fromByteOffset: 4 * index, as: Float.self))
+            : pointer.load(fromByteOffset: 8 * index, as: Double.self)
+    }
+
+    deinit { munmap(start, mapped) }
+}
