@@ -1,7 +1,6 @@
-import CKernels
+import Foundation
 import FoveaTensor
 import FoveaTestSupport
-import Foundation
 import Testing
 
 /// How far the polynomials of float32 are from the functions, in units in the last place, over floats of every size.

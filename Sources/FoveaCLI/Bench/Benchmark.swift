@@ -19,6 +19,12 @@ struct Benchmark: Sendable {
         decoderStep, attention, softmax, layerNorm, gelu, adamw, overhead,
     ]
 
+    /// The training step of one sample against its number of visual tokens. Run by name alone: together they show that
+    /// the time grows linearly.
+    static let byVisualTokens: [Benchmark] = [256, 512, 1024, 2048, 4096, 8192, 16_384].map {
+        resamplerStep("tokens-\($0)", width: 256, depth: 4, heads: 8, headWidth: 32, latents: 32, batch: 1, tokens: $0)
+    }
+
     private static func matmul(_ size: Int) -> Benchmark {
         Benchmark(name: "matmul.\(size)", multiplyAdds: Double(size * size * size)) {
             let (a, b) = (random([size, size], 1), random([size, size], 2))

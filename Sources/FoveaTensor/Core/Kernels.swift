@@ -72,7 +72,31 @@ extension Tensor {
                 }
             }
         }
-        return y.derived(by: op, from: self) { g in g * slope }
+        let saved = Saved(slope)
+        return y.derived(by: op, from: self) { g in
+            var slope = saved.take()
+            slope.multiply(by: g)
+            return slope
+        }
+    }
+
+    /// self *= other, both dense and of one shape and type, in place where the memory is not shared.
+    private mutating func multiply(by other: Tensor) {
+        guard isReusable() else {
+            self = Tensor.combined(self, other, CK_MULTIPLY, "*")
+            return
+        }
+        let other = other.contiguous()
+        let loop = ck_binary_loop(Kernels.table, Int32(dtype.kernelIndex), CK_MULTIPLY)!
+        let (size, count) = (dtype.size, count)
+        other.read { source in
+            write { target in
+                parallelFor(count, grain: Kernels.grain) { range in
+                    let start = range.lowerBound * size
+                    loop(target + start, 1, source + start, 1, target + start, range.count)
+                }
+            }
+        }
     }
 
     /// y = f(a, b) for each element, with the shapes broadcast.
