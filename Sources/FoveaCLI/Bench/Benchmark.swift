@@ -52,7 +52,7 @@ struct Benchmark: Sendable {
             var optimizer = AdamW(learningRate: .constant(1e-4), weightDecay: 0.01)
             let (x, target) = (random([batch, 1, 1, tokens, width], 1), random([batch, 1, latents, width], 2))
             return {
-                let (_, gradients) = valueAndGradient(of: model) { ($0(x) - target).square().mean() }
+                let (_, gradients) = valueAndGradient(of: model) { meanSquaredError($0(x), target) }
                 optimizer.update(&model, along: gradients)
             }
         }
