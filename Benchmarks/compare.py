@@ -85,9 +85,9 @@ def best(measurements):
     return min(measurements, key=lambda m: m["minMilliseconds"])
 
 
-def row(name, ours, theirs):
+def row(name, ours, theirs, peers):
     cells = [name, f"{statistics.median(m['minMilliseconds'] for m in ours):.3f}"]
-    for peer in PEERS:
+    for peer in peers:
         rounds = theirs.get(peer)
         if not rounds:
             cells += ["–", "–"]
@@ -124,11 +124,11 @@ def main():
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
     options = parser.parse_args()
     print(f"{processor()}, {options.threads} threads, {datetime.date.today()}, {options.rounds} rounds\n")
-    print("| benchmark | Fovea ms |" + "".join(f" {peer} ms | ratio |" for peer in PEERS) + " peak MiB, ours / PyTorch |")
-    print("|---|--:|" + "--:|--:|" * len(PEERS) + "--:|")
+    print("| benchmark | Fovea ms |" + "".join(f" {peer} ms | ratio |" for peer in options.peers) + " peak MiB, ours / PyTorch |")
+    print("|---|--:|" + "--:|--:|" * len(options.peers) + "--:|")
     for name in options.names or harness.NAMES:
         ours, theirs = compare(name, options)
-        print("| " + " | ".join(row(name, ours, theirs)) + " |", flush=True)
+        print("| " + " | ".join(row(name, ours, theirs, options.peers)) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -30,12 +30,17 @@ enum ck_binary {
     CK_ADD, CK_SUBTRACT, CK_MULTIPLY, CK_DIVIDE, CK_MAXIMUM, CK_MINIMUM,
     CK_LESS, CK_EQUAL,  // 1 or 0 in the operands' own type
     // gradients: the first operand is what the forward saved, the second the cotangent
-    CK_TANH_GRADIENT, CK_SIGMOID_GRADIENT, CK_RELU_GRADIENT, CK_GELU_GRADIENT, CK_ABS_GRADIENT, CK_ERF_GRADIENT,
+    CK_TANH_GRADIENT, CK_SIGMOID_GRADIENT, CK_RELU_GRADIENT, CK_ABS_GRADIENT, CK_ERF_GRADIENT,
     CK_RECIPROCAL_GRADIENT, CK_RSQRT_GRADIENT, CK_SIN_GRADIENT, CK_COS_GRADIENT, CK_SQUARED_RELU_GRADIENT,
-    CK_GELU_TANH_GRADIENT, CK_SILU_GRADIENT,
     CK_POWER, CK_POWER_BASE_SLOPE, CK_POWER_EXPONENT_SLOPE,  // aᵇ and its derivatives by a and by b
     CK_BINARY_COUNT
 };
+
+// y[i] = f(x[i]), slope[i] = f'(x[i])
+typedef void (*ck_sloped_fn)(const void *x, void *y, void *slope, size_t n);
+
+// Functions whose value and slope share their work
+enum ck_sloped { CK_SLOPED_GELU, CK_SLOPED_GELU_TANH, CK_SLOPED_SILU, CK_SLOPED_COUNT };
 
 // y[i] = f(x[i]; p, q)
 typedef void (*ck_parametric_fn)(const void *x, void *y, size_t n, double p, double q);
@@ -118,7 +123,7 @@ struct ck_table {
     const char *name;  // "base", "v3" or "v4"
     ck_unary_fn unary[2][CK_UNARY_COUNT];
     ck_binary_fn binary[2][CK_BINARY_COUNT];
-
+    ck_sloped_fn sloped[2][CK_SLOPED_COUNT];
     ck_parametric_fn parametric[2][CK_PARAMETRIC_COUNT];
     ck_parametric_gradient_fn parametric_gradient[2][CK_PARAMETRIC_COUNT];
     ck_binary_fn compare[5][CK_COMPARE_COUNT];  // float32, float64, int64, int32, uint8
@@ -162,7 +167,7 @@ struct ck_table {
     // y = (x − mean)·rstd·weight + bias, row by row; weight and bias may be NULL; saves mean and rstd of each row
     void (*layer_norm[2])(const void *x, const void *weight, const void *bias, double epsilon, void *y,
                           void *mean, void *rstd, size_t rows, size_t columns);
-    // dx of the above; and, where not NULL, this block's own sums for the weight's and the bias's gradient
+    // dx of the above; and, where not NULL, added to: the weight's and the bias's gradient
     void (*layer_norm_gradient[2])(const void *x, const void *weight, const void *mean, const void *rstd,
                                    const void *g, void *dx, void *dweight, void *dbias, size_t rows,
                                    size_t columns);
@@ -170,7 +175,7 @@ struct ck_table {
     // y = x·rstd·weight with rstd = 1 / √(mean x² + ε), row by row; weight may be NULL; saves rstd of each row
     void (*rms_norm[2])(const void *x, const void *weight, double epsilon, void *y, void *rstd, size_t rows,
                         size_t columns);
-    // dx of the above; and, where not NULL, this block's own sum for the weight's gradient
+    // dx of the above; and, where not NULL, added to: the weight's gradient
     void (*rms_norm_gradient[2])(const void *x, const void *weight, const void *rstd, const void *g, void *dx,
                                  void *dweight, size_t rows, size_t columns);
 
@@ -230,6 +235,9 @@ static inline ck_unary_fn ck_unary_loop(const struct ck_table *table, int type, 
 }
 static inline ck_binary_fn ck_binary_loop(const struct ck_table *table, int type, enum ck_binary op) {
     return table->binary[type][op];
+}
+static inline ck_sloped_fn ck_sloped_loop(const struct ck_table *table, int type, enum ck_sloped op) {
+    return table->sloped[type][op];
 }
 static inline ck_parametric_fn ck_parametric_loop(const struct ck_table *table, int type, enum ck_parametric op) {
     return table->parametric[type][op];

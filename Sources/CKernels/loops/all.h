@@ -94,13 +94,15 @@
      [CK_DIVIDE] = divide_##type, [CK_MAXIMUM] = maximum_##type, [CK_MINIMUM] = minimum_##type, \
      [CK_LESS] = less_##type, [CK_EQUAL] = equal_##type, [CK_TANH_GRADIENT] = tanh_gradient_##type, \
      [CK_SIGMOID_GRADIENT] = sigmoid_gradient_##type, [CK_RELU_GRADIENT] = relu_gradient_##type, \
-     [CK_GELU_GRADIENT] = gelu_gradient_##type, [CK_ABS_GRADIENT] = abs_gradient_##type, \
+     [CK_ABS_GRADIENT] = abs_gradient_##type, \
      [CK_ERF_GRADIENT] = erf_gradient_##type, [CK_RECIPROCAL_GRADIENT] = reciprocal_gradient_##type, \
      [CK_RSQRT_GRADIENT] = rsqrt_gradient_##type, [CK_SIN_GRADIENT] = sin_gradient_##type, \
      [CK_COS_GRADIENT] = cos_gradient_##type, [CK_SQUARED_RELU_GRADIENT] = squared_relu_gradient_##type, \
-     [CK_GELU_TANH_GRADIENT] = gelu_tanh_gradient_##type, [CK_SILU_GRADIENT] = silu_gradient_##type, \
      [CK_POWER] = power_##type, [CK_POWER_BASE_SLOPE] = power_base_slope_##type, \
      [CK_POWER_EXPONENT_SLOPE] = power_exponent_slope_##type}
+#define SLOPED_ROW(type) \
+    {[CK_SLOPED_GELU] = gelu_with_slope_##type, [CK_SLOPED_GELU_TANH] = gelu_tanh_with_slope_##type, \
+     [CK_SLOPED_SILU] = silu_with_slope_##type}
 #define PARAMETRIC_ROW(type) \
     {[CK_LEAKY_RELU] = leaky_relu_##type, [CK_ELU] = elu_##type, [CK_SOFTPLUS] = softplus_##type, \
      [CK_CLAMP] = clamp_##type}
@@ -113,6 +115,7 @@ const struct ck_table CK_NAME2(ck_table, CK_ISA) = {
     .name = CK_STRING(CK_ISA),
     .unary = {UNARY_ROW(f32), UNARY_ROW(f64)},
     .binary = {BINARY_ROW(f32), BINARY_ROW(f64)},
+    .sloped = {SLOPED_ROW(f32), SLOPED_ROW(f64)},
     .parametric = {PARAMETRIC_ROW(f32), PARAMETRIC_ROW(f64)},
     .parametric_gradient = {PARAMETRIC_ROW(gradient_f32), PARAMETRIC_ROW(gradient_f64)},
     .compare = {COMPARE_ROW(f32), COMPARE_ROW(f64), COMPARE_ROW(i64), COMPARE_ROW(i32), COMPARE_ROW(u8)},

@@ -1,6 +1,8 @@
 // y = f(x) and y = f(a, b), for contiguous operands, repeated scalars and any other stride.
 
 #define EXP(x) CK_NAME2(ck_exp, TYPE)(x)
+#define EXP_NEGATIVE(x) CK_NAME2(ck_exp_negative, TYPE)(x, 0)
+#define NORMAL(x, density) CK_NAME2(ck_normal, TYPE)(x, density)
 #define ERF(x) CK_NAME2(ck_erf, TYPE)(x)
 #define TANH(x) CK_NAME2(ck_tanh, TYPE)(x)
 #define LOG(x) CK_NAME2(ck_log, TYPE)(x)
@@ -20,6 +22,21 @@
             for (size_t i = 0; i < n; i++) { const T x = xs[i]; ys[i] = (expression); } \
         } else { \
             for (size_t i = 0; i < n; i++) { const T x = xs[(ptrdiff_t)i * sx]; ys[i] = (expression); } \
+        } \
+    }
+
+// y = f(x) and slope = f'(x) in one pass; `statements` set both.
+#define SLOPED(name, statements) \
+    static void CK_NAME3(name, with_slope, TYPE)(const void *restrict x_, void *restrict y_, void *restrict slope_, \
+                                                 size_t n) { \
+        const T *xs = x_; \
+        T *ys = y_, *slopes = slope_; \
+        for (size_t i = 0; i < n; i++) { \
+            const T x = xs[i]; \
+            T y, slope; \
+            statements; \
+            ys[i] = y; \
+            slopes[i] = slope; \
         } \
     }
 
@@ -45,7 +62,6 @@
 
 #define ONE ((T)1)
 #define HALF ((T)0.5)
-#define ROOT_HALF ((T)0.70710678118654752440)
 #define ROOT_TWO_OVER_PI ((T)0.79788456080286535588)
 
 // GELU's tanh form: ½(1 + tanh u) = sigmoid(2u), u = √(2/π)·(x + 0.044715·x³)
@@ -53,17 +69,30 @@ static inline T CK_NAME2(ck_gelu_gate, TYPE)(T x) {
     return SIGMOID((T)2 * ROOT_TWO_OVER_PI * (x + (T)0.044715 * x * x * x));
 }
 
-// s + x·s·(1 − s)·2u'; far out the second term is 0, but its factors would give 0·∞
-static inline T CK_NAME2(ck_gelu_tanh_slope, TYPE)(T x) {
-    const T s = CK_NAME2(ck_gelu_gate, TYPE)(x);
-    const T inner = (T)2 * ROOT_TWO_OVER_PI * (ONE + (T)0.134145 * x * x);
-    return x * x > (T)2000 ? s : s + x * s * (ONE - s) * inner;
+static inline T CK_NAME2(ck_gelu, TYPE)(T x) {
+    T density;
+    return x * NORMAL(x, &density);
 }
 
-static inline T CK_NAME2(ck_silu_slope, TYPE)(T x) {
+// s + x·s·(1 − s)·2u'; far out the second term is 0, but its factors would give 0·∞
+SLOPED(gelu_tanh, {
+    const T s = CK_NAME2(ck_gelu_gate, TYPE)(x);
+    const T inner = (T)2 * ROOT_TWO_OVER_PI * (ONE + (T)0.134145 * x * x);
+    y = x * s;
+    slope = x * x > (T)2000 ? s : s + x * s * (ONE - s) * inner;
+})
+SLOPED(silu, {
     const T s = SIGMOID(x);
-    return s * (ONE + x * (ONE - s));
-}
+    y = x * s;
+    slope = s * (ONE + x * (ONE - s));
+})
+// Φ(x) + x·φ(x); the second term is 0 at either infinity
+SLOPED(gelu, {
+    T density;
+    const T s = NORMAL(x, &density);
+    y = x * s;
+    slope = x * x > (T)2000 ? s : s + x * density;
+})
 
 UNARY(negate, -x)
 UNARY(exp, EXP(x))
@@ -75,7 +104,7 @@ UNARY(tanh, TANH(x))
 UNARY(sigmoid, ONE / (ONE + EXP(-x)))
 UNARY(erf, ERF(x))
 UNARY(relu, x < 0 ? (T)0 : x)
-UNARY(gelu, HALF *x *(ONE + ERF(x * ROOT_HALF)))
+UNARY(gelu, CK_NAME2(ck_gelu, TYPE)(x))
 UNARY(reciprocal, ONE / x)
 UNARY(rsqrt, ONE / SQRT(x))
 UNARY(log1p, LOG1P(x))
@@ -103,16 +132,11 @@ BINARY(sigmoid_gradient, a *(ONE - a) * b)              // a = sigmoid x
 BINARY(relu_gradient, a > 0 ? b : a != a ? a : (T)0)    // a = x
 BINARY(abs_gradient, a > 0 ? b : a < 0 ? -b : a != a ? a : (T)0)
 BINARY(erf_gradient, (T)1.12837916709551257390 * EXP(-(a * a)) * b)
-// d/dx x·Φ(x) = Φ(x) + x·φ(x); the second term is 0 at either infinity
-BINARY(gelu_gradient, b *(HALF *(ONE + ERF(a *ROOT_HALF)) +
-                          (a * a > (T)2000 ? (T)0 : HALF * ROOT_TWO_OVER_PI * a * EXP(-HALF * a * a))))
 BINARY(reciprocal_gradient, -(a * a * b))               // a = 1 / x
 BINARY(rsqrt_gradient, -HALF * a * a * a * b)           // a = 1 / √x
 BINARY(sin_gradient, COS(a) * b)
 BINARY(cos_gradient, -SIN(a) * b)
 BINARY(squared_relu_gradient, a > 0 ? (T)2 * a * b : a != a ? a : (T)0)
-BINARY(gelu_tanh_gradient, CK_NAME2(ck_gelu_tanh_slope, TYPE)(a) * b)
-BINARY(silu_gradient, CK_NAME2(ck_silu_slope, TYPE)(a) * b)
 BINARY(power, POWER(a, b))
 BINARY(power_base_slope, b == 0 ? (T)0 : b *POWER(a, b - ONE))                           // ∂aᵇ/∂a
 BINARY(power_exponent_slope, a == 0 && b >= 0 ? (T)0 : POWER(a, b) * LOG(a))             // ∂aᵇ/∂b
@@ -141,4 +165,5 @@ static void CK_NAME2(fill, TYPE)(void *y_, size_t n, double value) {
 }
 
 #undef UNARY
+#undef SLOPED
 #undef BINARY

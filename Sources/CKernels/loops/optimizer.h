@@ -34,12 +34,13 @@ static void CK_NAME2(sgd, TYPE)(void *w_, const void *g_, void *v_, size_t n, do
 }
 
 #undef EXP
+#undef EXP_NEGATIVE
+#undef NORMAL
 #undef ERF
 #undef TANH
 #undef LOG
 #undef SQRT
 #undef ONE
 #undef HALF
-#undef ROOT_HALF
 #undef ROOT_TWO_OVER_PI
 #undef LANES

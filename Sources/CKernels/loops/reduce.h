@@ -1,7 +1,7 @@
 // Sums and maxima. Each sum runs over a fixed number of lanes that are combined in pairs: more accurate than one
 // running total, and the same whatever the vector width.
 
-#define LANES 16
+#define LANES 32
 
 static inline T CK_NAME2(combine, TYPE)(T *lanes) {
     for (size_t width = LANES / 2; width > 0; width /= 2)
@@ -27,18 +27,34 @@ static inline T CK_NAME2(dot_of, TYPE)(const T *x, const T *y, size_t n) {
     return CK_NAME2(combine, TYPE)(lanes);
 }
 
-// The largest element; NaN where there is one; -∞ of nothing.
-static inline T CK_NAME2(max_of, TYPE)(const T *x, size_t n) {
+// Σ (x − center)²
+static inline T CK_NAME2(square_distance, TYPE)(const T *x, T center, size_t n) {
+    T lanes[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t l = 0; l < LANES; l++) lanes[l] += (x[i + l] - center) * (x[i + l] - center);
+    for (size_t l = 0; i < n; i++, l++) lanes[l] += (x[i] - center) * (x[i] - center);
+    return CK_NAME2(combine, TYPE)(lanes);
+}
+
+// The largest element that is a number; -∞ of nothing.
+static inline T CK_NAME2(number_max_of, TYPE)(const T *x, size_t n) {
     T lanes[LANES];
     for (size_t l = 0; l < LANES; l++) lanes[l] = -(T)INFINITY;
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
         for (size_t l = 0; l < LANES; l++) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
     for (size_t l = 0; i < n; i++, l++) lanes[l] = x[i] > lanes[l] ? x[i] : lanes[l];
-    for (size_t l = 1; l < LANES; l++) lanes[0] = lanes[l] > lanes[0] ? lanes[l] : lanes[0];
+    for (size_t width = LANES / 2; width > 0; width /= 2)
+        for (size_t l = 0; l < width; l++) lanes[l] = lanes[l + width] > lanes[l] ? lanes[l + width] : lanes[l];
+    return lanes[0];
+}
+
+// The largest element; NaN where there is one; -∞ of nothing.
+static inline T CK_NAME2(max_of, TYPE)(const T *x, size_t n) {
     int has_nan = 0;
     for (size_t j = 0; j < n; j++) has_nan |= x[j] != x[j];
-    return has_nan ? (T)NAN : lanes[0];
+    return has_nan ? (T)NAN : CK_NAME2(number_max_of, TYPE)(x, n);
 }
 
 // The smallest element; NaN where there is one; ∞ of nothing.

@@ -1,16 +1,30 @@
 // Operations on whole rows: softmax, layer norm, RMS norm, cross-entropy, each forward and backward.
 
+// y = e^(x − top) with top = max x, and the sum of y. NaN makes the sum NaN.
+static inline T CK_NAME2(exp_row, TYPE)(const T *restrict x, T *restrict y, size_t n, T top) {
+    T lanes[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (size_t l = 0; l < LANES; l++) {
+            const T e = EXP_NEGATIVE(x[i + l] - top);
+            y[i + l] = e;
+            lanes[l] += e;
+        }
+    }
+    for (size_t l = 0; i < n; i++, l++) lanes[l] += y[i] = EXP_NEGATIVE(x[i] - top);
+    return CK_NAME2(combine, TYPE)(lanes);
+}
+
 static void CK_NAME2(softmax, TYPE)(const void *x_, void *y_, size_t rows, size_t columns) {
     for (size_t r = 0; r < rows; r++) {
         const T *x = (const T *)x_ + r * columns;
         T *y = (T *)y_ + r * columns;
-        const T top = CK_NAME2(max_of, TYPE)(x, columns);
+        const T top = CK_NAME2(number_max_of, TYPE)(x, columns);
         if (top == -(T)INFINITY) {  // nothing to attend to: nothing, rather than NaN
-            for (size_t c = 0; c < columns; c++) y[c] = 0;
+            for (size_t c = 0; c < columns; c++) y[c] = x[c] != x[c] ? x[c] : 0;
             continue;
         }
-        for (size_t c = 0; c < columns; c++) y[c] = EXP(x[c] - top);
-        const T scale = ONE / CK_NAME2(sum_of, TYPE)(y, columns);
+        const T scale = ONE / CK_NAME2(exp_row, TYPE)(x, y, columns, top);
         for (size_t c = 0; c < columns; c++) y[c] *= scale;
     }
 }
@@ -30,8 +44,7 @@ static void CK_NAME2(log_softmax, TYPE)(const void *x_, void *y_, size_t rows, s
         const T *x = (const T *)x_ + r * columns;
         T *y = (T *)y_ + r * columns;
         const T top = CK_NAME2(max_of, TYPE)(x, columns);
-        for (size_t c = 0; c < columns; c++) y[c] = EXP(x[c] - top);
-        const T normalizer = top + LOG(CK_NAME2(sum_of, TYPE)(y, columns));
+        const T normalizer = top + LOG(CK_NAME2(exp_row, TYPE)(x, y, columns, top));
         for (size_t c = 0; c < columns; c++) y[c] = x[c] - normalizer;
     }
 }
@@ -54,58 +67,71 @@ static void CK_NAME2(layer_norm, TYPE)(const void *x_, const void *weight_, cons
         const T *x = (const T *)x_ + r * columns;
         T *y = (T *)y_ + r * columns;
         const T mean = CK_NAME2(sum_of, TYPE)(x, columns) / (T)columns;
-        for (size_t c = 0; c < columns; c++) y[c] = x[c] - mean;
-        const T variance = CK_NAME2(dot_of, TYPE)(y, y, columns) / (T)columns;
+        const T variance = CK_NAME2(square_distance, TYPE)(x, mean, columns) / (T)columns;
         const T rstd = ONE / SQRT(variance + (T)epsilon);
         if (weight && bias) {
-            for (size_t c = 0; c < columns; c++) y[c] = y[c] * rstd * weight[c] + bias[c];
+            for (size_t c = 0; c < columns; c++) y[c] = (x[c] - mean) * rstd * weight[c] + bias[c];
         } else if (weight) {
-            for (size_t c = 0; c < columns; c++) y[c] = y[c] * rstd * weight[c];
+            for (size_t c = 0; c < columns; c++) y[c] = (x[c] - mean) * rstd * weight[c];
         } else if (bias) {
-            for (size_t c = 0; c < columns; c++) y[c] = y[c] * rstd + bias[c];
+            for (size_t c = 0; c < columns; c++) y[c] = (x[c] - mean) * rstd + bias[c];
         } else {
-            for (size_t c = 0; c < columns; c++) y[c] = y[c] * rstd;
+            for (size_t c = 0; c < columns; c++) y[c] = (x[c] - mean) * rstd;
         }
         ((T *)mean_)[r] = mean;
         ((T *)rstd_)[r] = rstd;
     }
 }
 
-// With x̂ = (x − mean)·rstd and h = g·weight: dx = rstd·(h − mean(h) − x̂·mean(h·x̂)).
-static void CK_NAME2(layer_norm_gradient, TYPE)(const void *x_, const void *weight_, const void *mean_,
+// With x̂ = (x − mean)·rstd and h = g·weight: dx = rstd·(h − mean(h) − x̂·mean(h·x̂)). One row; the flags are constants
+// where this is inlined.
+static inline __attribute__((always_inline)) void CK_NAME2(layer_norm_row_gradient, TYPE)(
+    const T *restrict x, const T *restrict weight, T mean, T rstd, const T *restrict g, T *restrict dx,
+    T *restrict dweight, T *restrict dbias, size_t columns, int weighted, int wants_weight, int wants_bias) {
+    T sums[LANES] = {0}, products[LANES] = {0};
+    size_t c = 0;
+    for (; c + LANES <= columns; c += LANES) {
+        for (size_t l = 0; l < LANES; l++) {
+            const T gi = g[c + l], normal = (x[c + l] - mean) * rstd;
+            const T h = weighted ? gi * weight[c + l] : gi;
+            if (wants_weight) dweight[c + l] += gi * normal;
+            if (wants_bias) dbias[c + l] += gi;
+            sums[l] += h;
+            products[l] += h * normal;
+        }
+    }
+    for (size_t l = 0; c < columns; c++, l++) {
+        const T gi = g[c], normal = (x[c] - mean) * rstd;
+        const T h = weighted ? gi * weight[c] : gi;
+        if (wants_weight) dweight[c] += gi * normal;
+        if (wants_bias) dbias[c] += gi;
+        sums[l] += h;
+        products[l] += h * normal;
+    }
+    const T h_mean = CK_NAME2(combine, TYPE)(sums) / (T)columns;
+    const T hx_mean = CK_NAME2(combine, TYPE)(products) / (T)columns;
+    for (size_t i = 0; i < columns; i++) {
+        const T h = weighted ? g[i] * weight[i] : g[i];
+        dx[i] = rstd * (h - h_mean - (x[i] - mean) * rstd * hx_mean);
+    }
+}
+
+static void CK_NAME2(layer_norm_gradient, TYPE)(const void *x_, const void *weight, const void *mean_,
                                                 const void *rstd_, const void *g_, void *dx_, void *dweight_,
                                                 void *dbias_, size_t rows, size_t columns) {
-    const T *weight = weight_;
     T *dweight = dweight_, *dbias = dbias_;
-    if (dweight) for (size_t c = 0; c < columns; c++) dweight[c] = 0;
-    if (dbias) for (size_t c = 0; c < columns; c++) dbias[c] = 0;
     for (size_t r = 0; r < rows; r++) {
         const T *x = (const T *)x_ + r * columns;
         const T *g = (const T *)g_ + r * columns;
         T *dx = (T *)dx_ + r * columns;
         const T mean = ((const T *)mean_)[r], rstd = ((const T *)rstd_)[r];
-        if (dweight) for (size_t c = 0; c < columns; c++) dweight[c] += g[c] * ((x[c] - mean) * rstd);
-        if (dbias) for (size_t c = 0; c < columns; c++) dbias[c] += g[c];
-        T sums[LANES] = {0}, products[LANES] = {0};
-        size_t c = 0;
-        for (; c + LANES <= columns; c += LANES) {
-            for (size_t l = 0; l < LANES; l++) {
-                const T h = weight ? g[c + l] * weight[c + l] : g[c + l];
-                sums[l] += h;
-                products[l] += h * ((x[c + l] - mean) * rstd);
-            }
-        }
-        for (size_t l = 0; c < columns; c++, l++) {
-            const T h = weight ? g[c] * weight[c] : g[c];
-            sums[l] += h;
-            products[l] += h * ((x[c] - mean) * rstd);
-        }
-        const T h_mean = CK_NAME2(combine, TYPE)(sums) / (T)columns;
-        const T hx_mean = CK_NAME2(combine, TYPE)(products) / (T)columns;
-        for (size_t i = 0; i < columns; i++) {
-            const T h = weight ? g[i] * weight[i] : g[i];
-            dx[i] = rstd * (h - h_mean - (x[i] - mean) * rstd * hx_mean);
-        }
+#define ROW(weighted, wants_weight, wants_bias) \
+    CK_NAME2(layer_norm_row_gradient, TYPE)(x, weight, mean, rstd, g, dx, dweight, dbias, columns, weighted, \
+                                            wants_weight, wants_bias)
+        if (weight && dweight && dbias) ROW(1, 1, 1);
+        else if (weight) ROW(1, dweight != 0, dbias != 0);
+        else ROW(0, dweight != 0, dbias != 0);
+#undef ROW
     }
 }
 
@@ -125,25 +151,45 @@ static void CK_NAME2(rms_norm, TYPE)(const void *x_, const void *weight_, double
     }
 }
 
-// With x̂ = x·rstd and h = g·weight: dx = rstd·(h − x̂·mean(h·x̂)).
+// With x̂ = x·rstd and h = g·weight: dx = rstd·(h − x̂·mean(h·x̂)). One row; the flags are constants where this is inlined.
+static inline __attribute__((always_inline)) void CK_NAME2(rms_norm_row_gradient, TYPE)(
+    const T *restrict x, const T *restrict weight, T rstd, const T *restrict g, T *restrict dx, T *restrict dweight,
+    size_t columns, int weighted, int wants_weight) {
+    T products[LANES] = {0};
+    size_t c = 0;
+    for (; c + LANES <= columns; c += LANES) {
+        for (size_t l = 0; l < LANES; l++) {
+            const T gi = g[c + l], normal = x[c + l] * rstd;
+            if (wants_weight) dweight[c + l] += gi * normal;
+            products[l] += (weighted ? gi * weight[c + l] : gi) * normal;
+        }
+    }
+    for (size_t l = 0; c < columns; c++, l++) {
+        const T gi = g[c], normal = x[c] * rstd;
+        if (wants_weight) dweight[c] += gi * normal;
+        products[l] += (weighted ? gi * weight[c] : gi) * normal;
+    }
+    const T mean = CK_NAME2(combine, TYPE)(products) / (T)columns;
+    for (size_t i = 0; i < columns; i++) {
+        const T h = weighted ? g[i] * weight[i] : g[i];
+        dx[i] = rstd * (h - x[i] * rstd * mean);
+    }
+}
+
 static void CK_NAME2(rms_norm_gradient, TYPE)(const void *x_, const void *weight_, const void *rstd_, const void *g_,
                                               void *dx_, void *dweight_, size_t rows, size_t columns) {
     const T *weight = weight_;
     T *dweight = dweight_;
-    if (dweight) for (size_t c = 0; c < columns; c++) dweight[c] = 0;
     for (size_t r = 0; r < rows; r++) {
         const T *x = (const T *)x_ + r * columns;
         const T *g = (const T *)g_ + r * columns;
         T *dx = (T *)dx_ + r * columns;
         const T rstd = ((const T *)rstd_)[r];
-        if (dweight) for (size_t c = 0; c < columns; c++) dweight[c] += g[c] * (x[c] * rstd);
-        if (weight) {
-            for (size_t c = 0; c < columns; c++) dx[c] = g[c] * weight[c];
-        } else {
-            for (size_t c = 0; c < columns; c++) dx[c] = g[c];
-        }
-        const T mean = CK_NAME2(dot_of, TYPE)(dx, x, columns) * rstd / (T)columns;
-        for (size_t c = 0; c < columns; c++) dx[c] = rstd * (dx[c] - x[c] * rstd * mean);
+#define ROW(weighted, wants_weight) \
+    CK_NAME2(rms_norm_row_gradient, TYPE)(x, weight, rstd, g, dx, dweight, columns, weighted, wants_weight)
+        if (weight && dweight) ROW(1, 1);
+        else ROW(weight != 0, dweight != 0);
+#undef ROW
     }
 }
 
@@ -158,8 +204,7 @@ static void CK_NAME2(cross_entropy, TYPE)(const void *x_, const int64_t *labels,
             continue;
         }
         const T top = CK_NAME2(max_of, TYPE)(x, columns);
-        for (size_t c = 0; c < columns; c++) p[c] = EXP(x[c] - top);
-        const T total = CK_NAME2(sum_of, TYPE)(p, columns);
+        const T total = CK_NAME2(exp_row, TYPE)(x, p, columns, top);
         const T normalizer = top + LOG(total);
         const T of_label = normalizer - x[labels[r]];
         T loss = of_label;

@@ -20,6 +20,12 @@ struct Benchmark: Sendable {
         overhead,
     ]
 
+    /// The training step of one sample against its number of visual tokens. Run by name alone: together they show that
+    /// the time grows linearly.
+    static let byVisualTokens: [Benchmark] = [256, 512, 1024, 2048, 4096, 8192, 16_384].map {
+        resamplerStep("tokens-\($0)", width: 256, depth: 4, heads: 8, headWidth: 32, latents: 32, batch: 1, tokens: $0)
+    }
+
     private static func matmul(_ size: Int) -> Benchmark {
         Benchmark(name: "matmul.\(size)", multiplyAdds: Double(size * size * size)) {
             let (a, b) = (random([size, size], 1), random([size, size], 2))
@@ -47,7 +53,7 @@ struct Benchmark: Sendable {
             var optimizer = AdamW(learningRate: .constant(1e-4), weightDecay: 0.01)
             let (x, target) = (random([batch, 1, 1, tokens, width], 1), random([batch, 1, latents, width], 2))
             return {
-                let (_, gradients) = valueAndGradient(of: model) { ($0(x) - target).square().mean() }
+                let (_, gradients) = valueAndGradient(of: model) { meanSquaredError($0(x), target) }
                 optimizer.update(&model, along: gradients)
             }
         }

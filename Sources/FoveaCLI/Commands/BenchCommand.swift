@@ -33,12 +33,12 @@ struct BenchCommand: ParsableCommand {
         guard seconds > 0, seconds <= 3600 else {
             throw CommandError("--seconds \(seconds): expected is a time above 0")
         }
-        let known = Benchmark.all
+        let known = Benchmark.all + Benchmark.byVisualTokens
         if let stray = names.first(where: { name in !known.contains { $0.name == name } }) {
             let nearest = nearestWord(to: stray, among: known.map(\.name))
             throw CommandError("bench: there is no benchmark \"\(stray)\"; did you mean \(nearest)?")
         }
-        let chosen = names.isEmpty ? known : known.filter { names.contains($0.name) }
+        let chosen = names.isEmpty ? Benchmark.all : known.filter { names.contains($0.name) }
         var measurements: [Measurement] = []
         if !json { print("instruction set \(instructionSet), threads \(Workers.count)") }
         for benchmark in chosen { measurements.append(measure(benchmark)) }

@@ -52,6 +52,53 @@ extension Tensor {
         return y
     }
 
+    /// y = f(x) for each element, with its gradient. Where that is wanted, the slope is computed along with the value and
+    /// kept in place of x: the same memory, and a gradient that costs one product.
+    func mapped(_ function: ck_unary, keepingSlope sloped: ck_sloped, _ op: Op) -> Tensor {
+        guard Tape.recording(self) != nil else { return mapped(function, op.name, grain: Kernels.heavyGrain) }
+        requireDifferentiableType(op.name)
+        noteLabel()
+        let x = contiguous()
+        let (y, slope) = (Tensor(uninitialized: shape, dtype), Tensor(uninitialized: shape, dtype))
+        let loop = ck_sloped_loop(Kernels.table, Int32(dtype.kernelIndex), sloped)!
+        let size = dtype.size
+        x.read { x in
+            y.write { y in
+                slope.write { slope in
+                    parallelFor(count, grain: Kernels.heavyGrain) { range in
+                        let start = range.lowerBound * size
+                        loop(x + start, y + start, slope + start, range.count)
+                    }
+                }
+            }
+        }
+        let saved = Saved(slope)
+        return y.derived(by: op, from: self) { g in
+            var slope = saved.take()
+            slope.multiply(by: g)
+            return slope
+        }
+    }
+
+    /// self *= other, both dense and of one shape and type, in place where the memory is not shared.
+    private mutating func multiply(by other: Tensor) {
+        guard isReusable() else {
+            self = Tensor.combined(self, other, CK_MULTIPLY, "*")
+            return
+        }
+        let other = other.contiguous()
+        let loop = ck_binary_loop(Kernels.table, Int32(dtype.kernelIndex), CK_MULTIPLY)!
+        let (size, count) = (dtype.size, count)
+        other.read { source in
+            write { target in
+                parallelFor(count, grain: Kernels.grain) { range in
+                    let start = range.lowerBound * size
+                    loop(target + start, 1, source + start, 1, target + start, range.count)
+                }
+            }
+        }
+    }
+
     /// y = f(a, b) for each element, with the shapes broadcast.
     static func combined(
         _ a: Tensor, _ b: Tensor, _ function: ck_binary, _ op: String, grain: Int = Kernels.grain

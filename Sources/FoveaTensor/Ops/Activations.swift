@@ -54,9 +54,7 @@ extension Tensor {
     /// 1, where PyTorch gives NaN.
     /// (Hendrycks and Gimpel, "Gaussian error linear units", 2016.)
     public func geluTanh() -> Tensor {
-        mapped(CK_GELU_TANH, "geluTanh", grain: Kernels.heavyGrain).derived(by: .geluTanh, from: self) { g in
-            Tensor.combined(self, g, CK_GELU_TANH_GRADIENT, "geluTanh", grain: Kernels.heavyGrain)
-        }
+        mapped(CK_GELU_TANH, keepingSlope: CK_SLOPED_GELU_TANH, .geluTanh)
     }
 }
 
@@ -70,9 +68,7 @@ extension Tensor {
     /// x · sigmoid(x) for each element, also called swish. NaN at −∞, and in the gradient at either infinity, as in
     /// PyTorch. (Elfwing et al., "Sigmoid-weighted linear units", 2017.)
     public func silu() -> Tensor {
-        mapped(CK_SILU, "silu", grain: Kernels.heavyGrain).derived(by: .silu, from: self) { g in
-            Tensor.combined(self, g, CK_SILU_GRADIENT, "silu", grain: Kernels.heavyGrain)
-        }
+        mapped(CK_SILU, keepingSlope: CK_SLOPED_SILU, .silu)
     }
 }
 

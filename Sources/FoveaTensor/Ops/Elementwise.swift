@@ -139,8 +139,6 @@ extension Tensor {
     /// PyTorch; the gradient at −∞ and ∞ is its limit, 0 and 1, where PyTorch gives NaN.
     /// (Hendrycks and Gimpel, "Gaussian error linear units", 2016.)
     public func gelu() -> Tensor {
-        mapped(CK_GELU, "gelu", grain: Kernels.heavyGrain).derived(by: .gelu, from: self) { g in
-            Tensor.combined(self, g, CK_GELU_GRADIENT, "gelu", grain: Kernels.heavyGrain)
-        }
+        mapped(CK_GELU, keepingSlope: CK_SLOPED_GELU, .gelu)
     }
 }

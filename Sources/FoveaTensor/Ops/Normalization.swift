@@ -151,8 +151,7 @@ public func layerNorm(_ x: Tensor, weight: Tensor? = nil, bias: Tensor? = nil, e
                             let start = first * columns * size
                             forward(
                                 x + start, weight, bias, epsilon, target + start, mean + first * size,
-                                rstd + first * size,
-                                rows, columns)
+                                rstd + first * size, rows, columns)
                         }
                     }
                 }
@@ -168,8 +167,7 @@ public func layerNorm(_ x: Tensor, weight: Tensor? = nil, bias: Tensor? = nil, e
         // Each block of rows sums its own part of the weight's and the bias's gradient; the parts are added in order.
         let block = Swift.max(16, Kernels.grain / Swift.max(1, columns))
         let blocks = (rows + block - 1) / block
-        let parts = Tensor(uninitialized: [2, Swift.max(1, blocks), columns], dense.dtype)
-        if blocks == 0 { pick(Kernels.table.pointee.fill, dense.dtype)(parts.storage.pointer, parts.count, 0) }
+        let parts = Tensor.zeros([2, Swift.max(1, blocks), columns], dtype: dense.dtype)
         withExtendedLifetime(weightRow) {
             let weight = weightRow?.read { $0 }
             dense.read { x in

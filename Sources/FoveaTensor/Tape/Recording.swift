@@ -103,3 +103,17 @@ extension Tensor {
         return output
     }
 }
+
+/// A tensor that a pullback needs once and may overwrite: taken out when the gradient is computed, so that its memory can
+/// become the gradient's.
+final class Saved {
+    private var tensor: Tensor?
+
+    init(_ tensor: Tensor) { self.tensor = tensor }
+
+    /// The tensor; a pullback runs once, and so this is called once.
+    func take() -> Tensor {
+        defer { tensor = nil }
+        return tensor!
+    }
+}

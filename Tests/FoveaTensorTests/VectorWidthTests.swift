@@ -1,0 +1,82 @@
+import CKernels
+import Testing
+
+/// The compiler turns the hot loops into vector instructions only as long as nothing in them stands in its way, such as a
+/// call that may set `errno`. Nothing else would notice: the results are the same.
+@Suite("Vector width")
+struct VectorWidthTests {
+    @Test("the hot loops of v4 take 512 bits at once")
+    func hotLoops() throws {
+        // A machine without the instructions has no such table.
+        guard let table = ck_table_named("v4") else { return }
+        let code = MachineCode(table)
+        for (name, address) in hotLoops(table.pointee) {
+            let count = code.wideInstructions(from: try #require(address, "\(name) is missing"))
+            #expect(count >= 3, "\(name): \(count) instructions of 512 bits")
+        }
+    }
+
+    @Test("the count tells loops from scalar code")
+    func scalarCode() throws {
+        guard let table = ck_table_named("v4") else { return }
+        // Running sums depend on each other: there is nothing to widen.
+        let sum = try #require(address(table.pointee.row_cumulative_sum.0))
+        #expect(MachineCode(table).wideInstructions(from: sum) == 0)
+    }
+
+    private func address<Function>(_ function: Function?) -> UInt? { function.map { unsafeBitCast($0, to: UInt.self) } }
+
+    private func hotLoops(_ table: ck_table) -> [(String, UInt?)] {
+        withUnsafePointer(to: table) { table in
+            let unary: [(String, ck_unary)] = [
+                ("negate", CK_NEGATE), ("exp", CK_EXP), ("sqrt", CK_SQRT), ("square", CK_SQUARE), ("abs", CK_ABS),
+                ("tanh", CK_TANH), ("sigmoid", CK_SIGMOID), ("erf", CK_ERF), ("relu", CK_RELU), ("gelu", CK_GELU),
+                ("reciprocal", CK_RECIPROCAL), ("rsqrt", CK_RSQRT), ("silu", CK_SILU), ("geluTanh", CK_GELU_TANH),
+            ]
+            let binary: [(String, ck_binary)] = [
+                ("add", CK_ADD), ("subtract", CK_SUBTRACT), ("multiply", CK_MULTIPLY), ("divide", CK_DIVIDE),
+                ("maximum", CK_MAXIMUM), ("tanh's gradient", CK_TANH_GRADIENT), ("relu's gradient", CK_RELU_GRADIENT),
+            ]
+            let sloped: [(String, ck_sloped)] = [
+                ("gelu with slope", CK_SLOPED_GELU), ("silu with slope", CK_SLOPED_SILU),
+            ]
+            let t = table.pointee
+            return unary.map { ($0, address(ck_unary_loop(table, 0, $1))) }
+                + binary.map { ($0, address(ck_binary_loop(table, 0, $1))) }
+                + sloped.map { ($0, address(ck_sloped_loop(table, 0, $1))) } + [
+                    ("accumulate", address(t.accumulate.0)), ("column sum", address(t.column_sum.0)),
+                    ("softmax", address(t.softmax.0)), ("softmax's gradient", address(t.softmax_gradient.0)),
+                    ("layerNorm", address(t.layer_norm.0)),
+                    ("layerNorm's gradient", address(t.layer_norm_gradient.0)),
+                    ("rmsNorm", address(t.rms_norm.0)), ("rmsNorm's gradient", address(t.rms_norm_gradient.0)),
+                    ("crossEntropy's gradient", address(t.cross_entropy_gradient.0)),
+                    ("AdamW", address(t.adamw.0)), ("AdamW in float64", address(t.adamw.1)),
+                    ("SGD", address(t.sgd.0)), ("blend", address(t.blend.0)), ("scale", address(t.scale.0)),
+                ]
+        }
+    }
+}
+
+/// The bytes of the loops of a table, each up to where the next one begins.
+private struct MachineCode {
+    private let starts: [UInt]
+
+    /// All of a table but its first word, the name, are functions.
+    init(_ table: UnsafePointer<ck_table>) {
+        let words = MemoryLayout<ck_table>.size / MemoryLayout<UInt>.size
+        starts = table.withMemoryRebound(to: UInt.self, capacity: words) { first in
+            Array(UnsafeBufferPointer(start: first + 1, count: words - 1)).sorted()
+        }
+    }
+
+    /// How many instructions of 512 bits stand in the loop at an address. Such an instruction begins with 0x62, and three
+    /// bytes in which some bits are fixed and two tell the width.
+    func wideInstructions(from start: UInt) -> Int {
+        let end = min(starts.first { $0 > start } ?? .max, start + 4_096)
+        let bytes = UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: start), count: Int(end - start))
+        return bytes.indices.dropLast(3).count { i in
+            bytes[i] == 0x62 && bytes[i + 1] & 0x08 == 0 && bytes[i + 1] & 0x07 != 0 && bytes[i + 2] & 0x04 != 0
+                && bytes[i + 3] & 0x60 == 0x40
+        }
+    }
+}
