@@ -79,9 +79,8 @@ struct ProcessTests {
             Kernels.table = table
             #expect(instructionSet == name)
             for op in Op.catalogue {
-                try expectReferences(op)
-                for n in ShapedCall.tails {
-                    for call in ShapedCall.tail(op.name, n) { try call.expectReference(op) }
+                for check in [OpCheck.references, .tails] {
+                    for finding in try check.findings(op) { Issue.record("\(op.name): \(finding)") }
                 }
             }
         }
