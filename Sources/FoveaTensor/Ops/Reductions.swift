@@ -152,6 +152,7 @@ extension Op {
 extension Tensor {
     /// The mean over `axes`; NaN over nothing.
     public func mean(axes: [Int]? = nil, keepingAxes: Bool = false) -> Tensor {
+        requireDifferentiableType("mean")
         let normalized = normalizedAxes(axes, "mean")
         let count = Double(normalized.reduce(1) { $0 * shape[$1] })
         let kept = reducedShape(normalized, keepingAxes: true)
