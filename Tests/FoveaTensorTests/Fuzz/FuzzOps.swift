@@ -351,6 +351,7 @@ struct FuzzOp: Sendable {
         FuzzOp("bilinearInterpolation") { x, d in
             images(x[0], least: 1)?.interpolatedBilinear(to: 3, alignCorners: d.coin())
         },
+        FuzzOp("bicubicInterpolation") { x, _ in images(x[0], least: 1)?.interpolatedBicubic(to: 3) },
         FuzzOp("nearestInterpolation") { x, _ in images(x[0], least: 1)?.interpolatedNearest(to: 3) },
         FuzzOp("pixelShuffle") { x, _ in
             guard let y = images(x[0], least: 1), y.shape[1] % 4 == 0, y.shape[1] > 0 else { return nil }
