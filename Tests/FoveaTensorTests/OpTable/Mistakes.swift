@@ -46,6 +46,9 @@ private let furtherMistakes: [TrapCase] = [
     TrapCase("adaptiveAveragePooling", saying: "adaptiveAveragePooling: [B, C, H, W]", "[3, 3]") {
         _ = zeros(3, 3).adaptiveAveragePooled(to: 2)
     },
+    TrapCase("bicubicInterpolation", saying: "bicubicInterpolation: [B, C, H, W]", "[3, 3]") {
+        _ = zeros(3, 3).interpolatedBicubic(to: 2)
+    },
     TrapCase("svd", saying: "svd: matrices [..., n, m] are needed", "[3]") { _ = try? zeros(3).svd() },
     TrapCase("logDeterminant", saying: "logDeterminant: square matrices", "[2, 3]") {
         _ = zeros(2, 3).logDeterminant()
