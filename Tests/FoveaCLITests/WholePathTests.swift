@@ -343,7 +343,7 @@ struct WholePathTests {
         #expect(resampler.config.filter(\.required).map(\.name) == ["dim"])
         #expect(resampler.inputs.map(\.name) == ["x"] && resampler.outputs.map(\.name) == ["latents"])
         let one = try bench.prints(["modules", "perceiver-resampler"])
-        #expect(one.contains("num_latents") && one.contains("required") && one.contains("x [B, N, F, V, D]"))
+        #expect(one.contains("num_latents") && one.contains("required") && one.contains("x [B, N, F, V, dim]"))
     }
 
     @Test("gradcheck checks what is asked for, and its JSON has exactly the agreed members")

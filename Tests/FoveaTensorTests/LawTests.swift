@@ -142,13 +142,14 @@ struct LawTests {
     func windows() {
         var shapes = RandomShapes(seed: 37)
         for round in 0..<Self.rounds {
+            func size(_ range: ClosedRange<Int>) -> Size2D {
+                Size2D(shapes.number(in: range), shapes.number(in: range))
+            }
             let windows = Windows(
-                kernel: [shapes.number(in: 1...3), shapes.number(in: 1...3)],
-                stride: [shapes.number(in: 1...2), shapes.number(in: 1...3)],
-                padding: [shapes.number(in: 0...1), shapes.number(in: 0...2)],
-                dilation: [1, shapes.number(in: 1...2)])
-            let image = [shapes.number(in: 5...7), shapes.number(in: 5...8)]
-            let x = normal([shapes.number(in: 1...2), shapes.number(in: 1...3)] + image, round, "x")
+                kernel: size(1...3), stride: size(1...3), padding: size(0...2), dilation: size(1...2))
+            let image = size(5...8)
+            let x = normal(
+                [shapes.number(in: 1...2), shapes.number(in: 1...3), image.height, image.width], round, "x")
             let columns = x.unfolded(windows)
             let y = normal(columns.shape, round, "y")
             expectClose(

@@ -330,12 +330,12 @@ struct FuzzOp: Sendable {
 
     private static let images: [FuzzOp] = [
         FuzzOp("unfold") { x, _ in
-            images(x[0], least: 2).map { $0.unfolded(Windows(kernel: [2, 2], padding: [1, 0])) }
+            images(x[0], least: 2).map { $0.unfolded(Windows(kernel: 2, padding: Size2D(1, 0))) }
         },
         FuzzOp("fold") { x, _ in
             guard let y = images(x[0], least: 2) else { return nil }
-            let windows = Windows(kernel: [2, 1])
-            return (y.unfolded(windows) * 0.5).folded(to: [y.shape[2], y.shape[3]], windows)
+            let windows = Windows(kernel: Size2D(2, 1))
+            return (y.unfolded(windows) * 0.5).folded(to: Size2D(y.shape[2], y.shape[3]), windows)
         },
         FuzzOp("averagePooling") { x, _ in
             images(x[0], least: 2).map { $0.averagePooled(kernel: 2, stride: 1, padding: 1) }
@@ -343,7 +343,7 @@ struct FuzzOp: Sendable {
         FuzzOp("maxPooling") { x, d in
             guard let y = images(x[0], least: 2), y.count > 0 else { return nil }
             // No two elements of a window may be near each other.
-            let windows = y.unfolded(Windows(kernel: [2, 2]))
+            let windows = y.unfolded(Windows(kernel: 2))
             guard d.areApart(windows.reshaped(to: [y.shape[0] * y.shape[1], 4, -1]), along: 1) else { return nil }
             return y.maxPooled(kernel: 2, stride: 1)
         },

@@ -89,7 +89,7 @@ extension BrokenOp {
 
         // windows
         BrokenOp("windows off by one", .unfold, samples: ["plain"]) { isBroken, inputs in
-            inputs[0].rolled(by: isBroken ? -1 : 0, axis: 3).unfolded(Windows(kernel: [2, 3]))
+            inputs[0].rolled(by: isBroken ? -1 : 0, axis: 3).unfolded(Windows(kernel: Size2D(2, 3)))
         },
         BrokenOp("channels and places swapped", .pixelShuffle, samples: ["twice"]) { isBroken, inputs in
             let x = inputs[0]
