@@ -15,7 +15,7 @@ RUN := runs/digits-resampler
 FOVEA := .build/release/fovea
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo build test coverage lint format bench bench-peers docs clean
+.PHONY: help setup demo build test coverage fuzz-ops lint format bench bench-peers docs clean
 
 help:
 	@echo 'make setup        install the system libraries that are missing (OpenBLAS, LAPACK, libpng, zlib, pkg-config)'
@@ -23,6 +23,7 @@ help:
 	@echo 'make build        build the command line tool in release'
 	@echo 'make test         run the whole test suite'
 	@echo 'make coverage     run the tests and print the share of lines that they reach, by target'
+	@echo 'make fuzz-ops     check the gradients of 10,000 random programs (FUZZ_SEED, FUZZ_PROGRAMS)'
 	@echo 'make lint         check the format of all Swift files'
 	@echo 'make format       format all Swift files in place'
 	@echo 'make bench        time ops, modules and training steps'
@@ -147,6 +148,14 @@ coverage: setup
 		$$tool report "$$tests" -instr-profile $$built/codecov/default.profdata --sources $(CURDIR)/Sources/$$target | \
 			awk -v target=$$target '/^TOTAL/ { printf "%-18s %s of %d lines\n", target, $$10, $$8 }'; \
 	done
+
+# A new seed each time, which a failure prints with the smallest program that fails.
+FUZZ_SEED ?= $(shell date +%s)
+FUZZ_PROGRAMS ?= 10000
+
+fuzz-ops: setup
+	FOVEA_FUZZ_SEED=$(FUZZ_SEED) FOVEA_FUZZ_PROGRAMS=$(FUZZ_PROGRAMS) \
+		$(SWIFT) test --disable-xctest --filter FoveaTensorTests.FuzzTests
 
 lint:
 	$(SWIFT) format lint --strict --recursive --configuration .swift-format $(SWIFT_FILES)

@@ -353,18 +353,30 @@ struct WholePathTests {
         let bench = try Workbench()
         let text = try bench.prints(["gradcheck", "--only", "layer-norm"])
         #expect(text.contains("layer-norm") && text.contains("module") && text.contains("1 of 1 passed"))
-        let json = try bench.prints(["gradcheck", "--only", "m", "--json"])
+        let cast = try bench.prints(["gradcheck", "--only", "cast"])
+        #expect(cast.contains("(finite differences take steps of 1"), "an exception has no reason: \(cast)")
+        let constant = try bench.prints(["gradcheck", "--only", "argmax"])
+        #expect(constant.contains("no gradient") && constant.contains("0 of 0 passed, 1 without gradient"))
+        let json = try bench.prints(["gradcheck", "--json"])
         let root = try #require(try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any])
         #expect(Set(root.keys) == ["results"])
         let results = try #require(root["results"] as? [[String: Any]])
-        #expect(results.count > 2)
+        let members: Set = ["name", "kind", "passed", "maxRelativeError", "samples", "differentiable"]
+        var (ops, differentiable) = (0, 0)
         for result in results {
-            #expect(Set(result.keys) == ["name", "kind", "passed", "maxRelativeError", "samples"])
-            let (name, error) = (result["name"] as? String, result["maxRelativeError"] as? Double)
-            #expect(name?.contains("m") == true && result["passed"] as? Bool == true)
-            #expect(try #require(error) < 1e-5)
+            #expect(Set(result.keys).subtracting(["exception"]) == members)
+            #expect(result["name"] is String && result["passed"] as? Bool == true)
+            #expect(try #require(result["maxRelativeError"] as? Double) <= 1e-6)
             #expect(try #require(result["samples"] as? Int) > 0)
+            guard result["kind"] as? String == "op" else { continue }
+            ops += 1
+            if result["differentiable"] as? Bool == true { differentiable += 1 }
         }
+        #expect(differentiable >= 90 && ops >= 110)
+        #expect(
+            Set(results.compactMap { $0["exception"] == nil ? nil : $0["name"] as? String }) == [
+                "cast", "straightThrough",
+            ])
         #expect(Set(results.compactMap { $0["kind"] as? String }) == ["op", "module"])
     }
 

@@ -31,31 +31,6 @@ func normal(like tensor: Tensor, seed: UInt64) -> Tensor {
     .normal(tensor.shape, key: RandomKey(seed: seed).folding("cotangent"), dtype: tensor.dtype)
 }
 
-/// Expects the references' results for all samples of an op, in float64 and float32.
-func expectReferences(_ op: Op) throws {
-    let reference = try #require(Reference.table[op.name], "\(op.name) has no reference")
-    for sample in op.samples() {
-        let place = "\(op.name), “\(sample.label)”"
-        let expected = try #require(
-            reference.compute(sample.label, sample.inputs.map(Grid.init)),
-            "\(op.name)'s reference does not know the sample “\(sample.label)”")
-        let y = sample.run(sample.inputs)
-        #expect(y.dtype == .float64 || !op.isDifferentiable, "\(place): float64 in, \(y.dtype) out")
-        expectClose(
-            y.cast(to: .float64), expected.tensor, tolerance: reference.float64.tolerance,
-            floor: reference.float64.floor, place)
-
-        let singles = sample.inputs.map { $0.dtype == .float64 ? $0.cast(to: .float32) : $0 }
-        let rounded = try #require(reference.compute(sample.label, singles.map(Grid.init)))
-        let single = sample.run(singles)
-        let keepsType = op.isDifferentiable && op.name != "cast"
-        #expect(single.dtype == .float32 || !keepsType, "\(place): float32 in, \(single.dtype) out")
-        expectClose(
-            single.cast(to: .float64), rounded.tensor, tolerance: reference.float32.units * Reference.unit,
-            floor: reference.float32.floor, "\(place) in float32")
-    }
-}
-
 /// Numbers in −1 … 1 without a pattern that an op could hide behind, cheaper than random ones.
 func ripple(like tensor: Tensor) -> Tensor {
     let numbers = (0..<tensor.count).map { Double($0 &* 7919 % 2017) / 1008 - 1 }
@@ -99,17 +74,6 @@ struct ShapedCall: Sendable {
             return Tensor((0..<shape.reduce(1, *)).map { Int64(key.integer(below: classes, at: $0)) }, shape: shape)
         }
         return (inputs, sample.run)
-    }
-
-    /// Expects the float64 result of the reference.
-    func expectReference(_ op: Op, sourceLocation: SourceLocation = #_sourceLocation) throws {
-        let (inputs, run) = try inputs(of: op)
-        let reference = try #require(Reference.table[op.name], "\(op.name) has no reference")
-        let expected = try #require(
-            reference.compute(label, inputs.map(Grid.init)), "\(op.name)'s reference does not know “\(label)”")
-        expectClose(
-            run(inputs).cast(to: .float64), expected.tensor, tolerance: reference.float64.tolerance,
-            floor: reference.float64.floor, "\(op.name), “\(label)” on \(shapes)", sourceLocation: sourceLocation)
     }
 
     static let unary =

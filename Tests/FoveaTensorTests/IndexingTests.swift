@@ -146,7 +146,7 @@ struct IndexingTests {
     }
 }
 
-private let mistakes: [TrapCase] = [
+let indexingMistakes: [TrapCase] = [
     TrapCase("stack nothing", saying: "stack: no tensors") { _ = stacked([], axis: 0) },
     TrapCase("stack", saying: "stack: shapes and types must agree", "[2]", "[3]") {
         _ = stacked([zeros(2), zeros(3)], axis: 0)
@@ -234,11 +234,11 @@ private let mistakes: [TrapCase] = [
 
 @Suite("Mistakes in calls that index and move")
 struct IndexingTrapTests {
-    @Test("stop the program and say why", arguments: zip(mistakes.indices, mistakes.map(\.label)))
+    @Test("stop the program and say why", arguments: zip(indexingMistakes.indices, indexingMistakes.map(\.label)))
     func mistake(index: Int, label: String) async {
         let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) { [index] in
-            mistakes[index].call()
+            indexingMistakes[index].call()
         }
-        mistakes[index].expectMessage(in: result)
+        indexingMistakes[index].expectMessage(in: result)
     }
 }

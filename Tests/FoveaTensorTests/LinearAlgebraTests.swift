@@ -8,7 +8,7 @@ private let nan = Double.nan
 private func zeros(_ shape: Int...) -> Tensor { .zeros(shape) }
 
 /// Calls that are a programmer's mistake.
-private let mistakes: [TrapCase] = [
+let linearAlgebraMistakes: [TrapCase] = [
     TrapCase("QR of a vector", saying: "qr: matrices [..., n, m] are needed", "float32 [3]") { _ = zeros(3).qr() },
     TrapCase("Cholesky", saying: "cholesky: square matrices [..., n, n] are needed", "[2, 3]") {
         _ = try? zeros(2, 3).cholesky()
@@ -60,12 +60,12 @@ private let mistakes: [TrapCase] = [
 
 @Suite("Linear algebra")
 struct LinearAlgebraTests {
-    @Test("traps on mistakes", arguments: zip(mistakes.indices, mistakes.map(\.label)))
+    @Test("traps on mistakes", arguments: zip(linearAlgebraMistakes.indices, linearAlgebraMistakes.map(\.label)))
     func trap(index: Int, label: String) async {
         let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) { [index] in
-            mistakes[index].call()
+            linearAlgebraMistakes[index].call()
         }
-        mistakes[index].expectMessage(in: result)
+        linearAlgebraMistakes[index].expectMessage(in: result)
     }
 
     private func random(_ shape: Int..., dtype: DType) -> Tensor {

@@ -5,7 +5,7 @@ import Testing
 private func zeros(_ shape: Int...) -> Tensor { .zeros(shape) }
 
 /// Calls of neural ops that are a programmer's mistake. Each must name the op and what it was given.
-private let mistakes: [TrapCase] = [
+let neuralMistakes: [TrapCase] = [
     TrapCase("RMS norm's weight", saying: "rmsNorm: the weight must be a vector", "[2, 3]", "[2]") {
         _ = rmsNorm(zeros(2, 3), weight: zeros(2))
     },
@@ -90,11 +90,11 @@ private let mistakes: [TrapCase] = [
 
 @Suite("Mistakes in calls of neural ops")
 struct NeuralTrapTests {
-    @Test("stop the program and say why", arguments: zip(mistakes.indices, mistakes.map(\.label)))
+    @Test("stop the program and say why", arguments: zip(neuralMistakes.indices, neuralMistakes.map(\.label)))
     func mistake(index: Int, label: String) async {
         let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) { [index] in
-            mistakes[index].call()
+            neuralMistakes[index].call()
         }
-        mistakes[index].expectMessage(in: result)
+        neuralMistakes[index].expectMessage(in: result)
     }
 }

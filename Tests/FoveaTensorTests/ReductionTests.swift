@@ -10,7 +10,7 @@ private func scalar(_ value: Double) -> Tensor { Tensor([value], shape: []) }
 private func nothing(_ shape: Int...) -> Tensor { .zeros(shape, dtype: .float64) }
 
 /// Calls that are a programmer's mistake.
-private let mistakes: [TrapCase] = [
+let reductionMistakes: [TrapCase] = [
     TrapCase("min's axis", saying: "min: axis 2 is outside the 2 axes", "float32 [2, 3]") {
         _ = Tensor.zeros([2, 3]).min(axes: [2])
     },
@@ -34,12 +34,12 @@ private let mistakes: [TrapCase] = [
 
 @Suite("Reductions")
 struct ReductionTests {
-    @Test("trap on mistakes", arguments: zip(mistakes.indices, mistakes.map(\.label)))
+    @Test("trap on mistakes", arguments: zip(reductionMistakes.indices, reductionMistakes.map(\.label)))
     func trap(index: Int, label: String) async {
         let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) { [index] in
-            mistakes[index].call()
+            reductionMistakes[index].call()
         }
-        mistakes[index].expectMessage(in: result)
+        reductionMistakes[index].expectMessage(in: result)
     }
 
     /// Expects a result, and gradients for the cotangent 1 where they are given, in both types.

@@ -312,11 +312,49 @@ struct TapeTests {
         for (name, function) in wrong {
             let check = checkGradients(of: { function($0[0]) }, at: [x], named: ["x"], name: name)
             #expect(!check.passed, "\(name) was not found: \(check.message)")
-            #expect(check.message.contains("gradients differ, worst at x, element"), "\(check.message)")
+            #expect(check.message.contains("gradients differ, worst at x, element ["), "\(check.message)")
         }
         let large = Tensor.normal([40, 20], key: key, dtype: .float64)
         let check = checkGradients(of: { wrong[1].1($0[0]) }, at: [large])
         #expect(!check.passed, "a missing factor was not found among many elements")
+        // One element of the Jacobian, among more than are compared one by one, is found and named.
+        let one = Tensor((0..<800).map { $0 == 497 ? 1.0 : 0 }, shape: [40, 20])
+        let spoilt = checkGradients(
+            of: { arguments in
+                arguments[0].detached.square().derived(by: .square, from: arguments[0]) { g in
+                    g * arguments[0] * 2 + one * g.transposed(0, 1)[3][4]
+                }
+            }, at: [large], named: ["layer.weight"], name: "a block")
+        #expect(!spoilt.passed)
+        #expect(
+            spoilt.message.hasPrefix("a block: gradients differ, worst at layer.weight, element [24, 17], for output ")
+                && spoilt.message.contains("output element [4, 3]: analytic 1.0, numeric 0.0, absolute error 1.0"),
+            "\(spoilt.message)")
+    }
+
+    @Test("finds a gradient of another shape, or another one the second time")
+    func pointless() {
+        var calls = 0.0
+        let check = checkGradients(
+            of: { arguments in
+                arguments[0].detached.square().derived(by: .square, from: arguments[0]) { g in
+                    calls += 1
+                    return g * arguments[0] * (2 + 1e-13 * calls)
+                }
+            }, at: [Tensor([1.0, 2])], named: ["x"])
+        #expect(!check.passed)
+        #expect(check.message == "function: two runs on the same inputs differ in the gradient of x")
+        let reduced = checkGradients(
+            of: { arguments in
+                (arguments[0].detached + Tensor([1.0, 2])).derived(by: .add, from: arguments[0]) { g in g }
+            }, at: [Tensor([3.0])])
+        #expect(reduced.message == "function: the gradient of input 0 has the shape [2], not [1]")
+        let drifting = checkGradients(
+            of: { arguments in
+                calls += 1
+                return arguments[0] + 1e-13 * calls
+            }, at: [Tensor([1.0, 2])])
+        #expect(drifting.message == "function: two runs on the same inputs differ in the output")
     }
 
     // MARK: Checkpoints

@@ -5,7 +5,7 @@ import Testing
 private func zeros(_ shape: Int...) -> Tensor { .zeros(shape) }
 
 /// Calls that are a programmer's mistake. Each must name the op and what it was given.
-private let mistakes: [TrapCase] = [
+let tensorMistakes: [TrapCase] = [
     // Products
     TrapCase("inner lengths", saying: "matmul: the left's last axis", "float32 [2, 3], float32 [4, 5]") {
         _ = matmul(zeros(2, 3), zeros(4, 5))
@@ -199,11 +199,11 @@ private let mistakes: [TrapCase] = [
 
 @Suite("Mistakes in the calling code")
 struct TrapTests {
-    @Test("stop the program and say why", arguments: zip(mistakes.indices, mistakes.map(\.label)))
+    @Test("stop the program and say why", arguments: zip(tensorMistakes.indices, tensorMistakes.map(\.label)))
     func mistake(index: Int, label: String) async {
         let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) { [index] in
-            mistakes[index].call()
+            tensorMistakes[index].call()
         }
-        mistakes[index].expectMessage(in: result)
+        tensorMistakes[index].expectMessage(in: result)
     }
 }

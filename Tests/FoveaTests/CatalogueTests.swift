@@ -92,6 +92,65 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
         }
     }
 
+    @Test("weights get the sum of their members' gradients, inputs each its own", arguments: CatalogueForm.all)
+    func accumulation(_ sample: CatalogueForm) throws {
+        let (a, b) = (sample.inputs(seed: 0), sample.inputs(seed: 1))
+        var whole: NamedTensors = [:]
+        for (name, tensor) in a { whole[name] = concatenated([tensor, b[name]!], axis: 0) }
+        let instance = try sample.instance()
+        let key = RandomKey(seed: 5)
+        let cotangents = try instance.outputs(whole).mapValues { Tensor.normal($0.shape, key: key, dtype: .float64) }
+        let together = try instance.gradients(whole, cotangents: cotangents)
+        let size = try #require(whole.values.first?.shape[0])
+        // Micro-batches of one member each, added up.
+        let parts = try (0..<size).map { member in
+            func part(_ tensor: Tensor) -> Tensor { tensor.sliced(axis: 0, member..<member + 1) }
+            return try instance.gradients(whole.mapValues(part), cotangents: cotangents.mapValues(part))
+        }
+        for name in instance.weights.keys {
+            let sum = parts.dropFirst().reduce(parts[0][name]!) { $0 + $1[name]! }
+            #expect(relativeDifference(sum, together[name]!) <= 1e-12, "\(name)")
+        }
+        for (name, input) in whole where input.dtype.isDifferentiable {
+            let own = concatenated(parts.map { $0[name]! }, axis: 0)
+            #expect(relativeDifference(own, together[name]!) <= 1e-12, "\(name)")
+        }
+    }
+
+    @Test("gradients have the same bits with and without a checkpoint", arguments: CatalogueForm.all)
+    func checkpoints(_ sample: CatalogueForm) throws {
+        let instance = try sample.instance()
+        let inputs = sample.inputs()
+        let active = inputs.filter { $0.value.dtype.isDifferentiable }
+        let (weights, key) = (instance.weights, RandomKey(seed: 6))
+        // The module with traced weights, its outputs in one row.
+        func row(_ arguments: [Tensor]) -> Tensor? {
+            var (traced, given) = (instance, inputs)
+            var named: NamedTensors = [:]
+            for (name, tensor) in zip(weights.keys, arguments) { named[name] = tensor }
+            for (name, tensor) in zip(active.keys, arguments.dropFirst(weights.count)) { given[name] = tensor }
+            guard (try? traced.load(named, source: "a test")) != nil, let outputs = try? traced.outputs(given) else {
+                return nil
+            }
+            return concatenated(outputs.values.filter { $0.dtype.isDifferentiable }.map { $0.flattened() }, axis: 0)
+        }
+        func gradients(_ wrap: (@escaping () -> Tensor) -> Tensor) -> [Tensor] {
+            valueAndGradient(
+                of: { arguments in
+                    let y = wrap { row(arguments) ?? Tensor([Double.nan]) }
+                    return (y * Tensor.normal(y.shape, key: key, dtype: .float64)).sum()
+                }, at: weights.values.elements + active.values.elements
+            ).gradients
+        }
+        let plain = gradients { $0() }
+        #expect(plain.contains { $0.count > 0 && $0.abs().sum().item() > 0 }, "nothing flows back")
+        for (name, (a, b)) in zip(
+            weights.keys.elements + active.keys.elements, zip(gradients { checkpointed($0) }, plain))
+        {
+            #expect(a.bytes() == b.bytes(), "\(name)")
+        }
+    }
+
     @Test("an empty batch gives an empty output", arguments: CatalogueForm.all)
     func emptyBatch(_ sample: CatalogueForm) throws {
         let inputs = sample.inputs().mapValues { $0.sliced(axis: 0, 0..<0) }

@@ -50,15 +50,16 @@ public func difference(_ actual: Tensor, _ expected: Tensor, tolerance: Double, 
 public func expectSameBits(
     _ actual: Tensor, _ expected: Tensor, _ comment: String = "", sourceLocation: SourceLocation = #_sourceLocation
 ) -> Bool {
-    if actual.dtype == expected.dtype, actual.shape == expected.shape, actual.bytes() == expected.bytes() {
-        return true
-    }
-    let problem =
-        actual.dtype == expected.dtype
-        ? difference(actual, expected, tolerance: 0) ?? "only the signs of zeros or the bits of NaN differ"
-        : "the type is \(actual.dtype), not \(expected.dtype)"
+    guard let problem = bitDifference(actual, expected) else { return true }
     Issue.record(Comment(rawValue: (comment.isEmpty ? "" : comment + ": ") + problem), sourceLocation: sourceLocation)
     return false
+}
+
+/// What `expectSameBits` says about two tensors; nil when their types, shapes and bits are equal.
+public func bitDifference(_ actual: Tensor, _ expected: Tensor) -> String? {
+    guard actual.dtype == expected.dtype else { return "the type is \(actual.dtype), not \(expected.dtype)" }
+    if actual.shape == expected.shape, actual.bytes() == expected.bytes() { return nil }
+    return difference(actual, expected, tolerance: 0) ?? "only the signs of zeros or the bits of NaN differ"
 }
 
 /// The elements in row-major order as doubles, whatever their type.

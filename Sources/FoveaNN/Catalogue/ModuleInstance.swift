@@ -82,7 +82,7 @@ struct Instance<Model: Module>: ModuleInstance {
                 return concatenated(
                     outputs.values.filter { $0.dtype.isDifferentiable }.map { $0.flattened() }, axis: 0)
             }, at: parameters.values.elements + active.values.elements,
-            named: parameters.keys.elements + active.keys.elements, name: name, fullCheckLimit: 64, seed: seed)
+            named: parameters.keys.elements + active.keys.elements, name: name, seed: seed)
     }
 
     private func published(_ tensors: NamedTensors) -> NamedTensors {

@@ -10,21 +10,32 @@ public final class Op: Sendable {
     public let summary: String
     /// Whether gradients flow through it. The others return constants.
     public let isDifferentiable: Bool
+    /// The operands in each of which it is linear up to a constant, the others fixed.
+    public let linearOperands: [Int]
+    /// How the check of its gradient differs from the others', and why; nil for most.
+    public let exception: String?
     private let makeSamples: @Sendable (inout SampleSource) -> [OpSample]
 
     /// - Parameters:
     ///   - name: the field's term, in camel case.
     ///   - summary: what it computes, in one line.
     ///   - differentiable: whether gradients flow through it.
+    ///   - linearIn: the operands in each of which it is linear up to a constant, the others fixed, counted through the
+    ///     inputs of the samples; positions that a sample does not have are ignored. Tests check that such a gradient is
+    ///     the adjoint to the last digits, and that no op is linear without saying so.
+    ///   - exception: how the check of its gradient differs from the others', and why.
     ///   - samples: calls of the op on small inputs, at least one; its floating-point inputs are the ones
     ///     differentiated.
     public init(
-        _ name: String, _ summary: String, differentiable: Bool = true,
+        _ name: String, _ summary: String, differentiable: Bool = true, linearIn linearOperands: [Int] = [],
+        exception: String? = nil,
         samples: @escaping @Sendable (inout SampleSource) -> [OpSample]
     ) {
         self.name = name
         self.summary = summary
         isDifferentiable = differentiable
+        self.linearOperands = linearOperands
+        self.exception = exception
         makeSamples = samples
     }
 

@@ -17,7 +17,7 @@ extension Tensor {
 // MARK: add
 
 extension Op {
-    public static let add = Op("add", "a + b") { $0.broadcasting { $0 + $1 } }
+    public static let add = Op("add", "a + b", linearIn: [0, 1]) { $0.broadcasting { $0 + $1 } }
 }
 
 extension Tensor {
@@ -49,7 +49,7 @@ extension Tensor {
 // MARK: subtract
 
 extension Op {
-    public static let subtract = Op("subtract", "a − b") { $0.broadcasting { $0 - $1 } }
+    public static let subtract = Op("subtract", "a − b", linearIn: [0, 1]) { $0.broadcasting { $0 - $1 } }
 }
 
 extension Tensor {
@@ -74,7 +74,9 @@ extension Tensor {
 // MARK: multiply
 
 extension Op {
-    public static let multiply = Op("multiply", "a · b, element by element") { $0.broadcasting { $0 * $1 } }
+    public static let multiply = Op("multiply", "a · b, element by element", linearIn: [0, 1]) {
+        $0.broadcasting { $0 * $1 }
+    }
 }
 
 extension Tensor {
@@ -97,7 +99,7 @@ extension Tensor {
 // MARK: divide
 
 extension Op {
-    public static let divide = Op("divide", "a / b, element by element") {
+    public static let divide = Op("divide", "a / b, element by element", linearIn: [0]) {
         $0.broadcasting({ $0.uniform($1) }, { $0.awayFromZero($1) }) { $0 / $1 }
     }
 }
@@ -126,7 +128,7 @@ extension Tensor {
 // MARK: negate
 
 extension Op {
-    public static let negate = Op("negate", "−x") { $0.elementwise { -$0 } }
+    public static let negate = Op("negate", "−x", linearIn: [0]) { $0.elementwise { -$0 } }
 }
 
 extension Tensor {

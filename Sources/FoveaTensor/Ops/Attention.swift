@@ -1,7 +1,7 @@
 // MARK: attention
 
 extension Op {
-    public static let attention = Op("attention", "softmax(q·kᵀ·scale) · v, with a mask") { source in
+    public static let attention = Op("attention", "softmax(q·kᵀ·scale) · v, with a mask", linearIn: [2]) { source in
         let key = RandomKey(seed: 3)
         // An added mask comes as the fourth operand.
         @Sendable func plain(_ x: [Tensor]) -> Tensor {

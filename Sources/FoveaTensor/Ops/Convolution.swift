@@ -3,7 +3,7 @@ import CKernels
 // MARK: convolution
 
 extension Op {
-    public static let convolution = Op("convolution", "images with a kernel slid over them") {
+    public static let convolution = Op("convolution", "images with a kernel slid over them", linearIn: [0, 1, 2]) {
         [
             OpSample("plain", [$0.uniform([2, 2, 4, 5]), $0.uniform([3, 2, 2, 3]), $0.uniform([3])]) {
                 FoveaTensor.convolution($0[0], weight: $0[1], bias: $0[2])

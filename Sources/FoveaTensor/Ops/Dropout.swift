@@ -1,7 +1,7 @@
 // MARK: dropout
 
 extension Op {
-    public static let dropout = Op("dropout", "elements set to zero at random, the others scaled up") {
+    public static let dropout = Op("dropout", "elements set to zero at random, the others scaled up", linearIn: [0]) {
         [
             OpSample("half", [$0.uniform([4, 7])]) { $0[0].droppingOut(0.5, key: RandomKey(seed: 3)) },
             OpSample("none", [$0.uniform([4])]) { $0[0].droppingOut(0, key: RandomKey(seed: 3)) },

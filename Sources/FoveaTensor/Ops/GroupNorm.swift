@@ -27,7 +27,9 @@ private func requireChannels(_ x: Tensor, _ vectors: [Tensor?], _ op: String) {
 // MARK: groupNorm
 
 extension Op {
-    public static let groupNorm = Op("groupNorm", "(x − mean) / √(variance + ε) over groups of channels") {
+    public static let groupNorm = Op(
+        "groupNorm", "(x − mean) / √(variance + ε) over groups of channels", linearIn: [1, 2]
+    ) {
         [
             OpSample("affine", [$0.uniform([2, 4, 3]), $0.uniform([4]), $0.uniform([4])]) {
                 FoveaTensor.groupNorm($0[0], groups: 2, weight: $0[1], bias: $0[2])
@@ -61,7 +63,9 @@ public func groupNorm(
 // MARK: batchNorm
 
 extension Op {
-    public static let batchNorm = Op("batchNorm", "(x − mean) / √(variance + ε) over a batch, and its statistics") {
+    public static let batchNorm = Op(
+        "batchNorm", "(x − mean) / √(variance + ε) over a batch, and its statistics", linearIn: [1, 2]
+    ) {
         // The statistics are results too, and have gradients.
         let run: @Sendable ([Tensor]) -> Tensor = {
             let (y, mean, variance) = FoveaTensor.batchNorm(
@@ -74,7 +78,9 @@ extension Op {
             OpSample("weight alone", [$0.uniform([4, 2, 3]), $0.uniform([2])], run: run),
         ]
     }
-    public static let batchNormInference = Op("batchNormInference", "(x − mean) / √(variance + ε), statistics given") {
+    public static let batchNormInference = Op(
+        "batchNormInference", "(x − mean) / √(variance + ε), statistics given", linearIn: [0, 1, 3, 4]
+    ) {
         [
             OpSample(
                 "images",

@@ -11,7 +11,7 @@ extension Op {
 // MARK: gather
 
 extension Op {
-    public static let gather = Op("gather", "along an axis, the element that each index names") {
+    public static let gather = Op("gather", "along an axis, the element that each index names", linearIn: [0]) {
         [
             OpSample("last", [$0.uniform([3, 5]), $0.integers([3, 4], below: 5)]) {
                 $0[0].gathered(axis: -1, $0[1])
@@ -60,7 +60,9 @@ extension Tensor {
 // MARK: scatterAdd
 
 extension Op {
-    public static let scatterAdd = Op("scatterAdd", "along an axis, elements added where each index says") {
+    public static let scatterAdd = Op(
+        "scatterAdd", "along an axis, elements added where each index says", linearIn: [0, 2]
+    ) {
         [
             OpSample("last", [$0.uniform([3, 5]), $0.integers([3, 4], below: 5), $0.uniform([3, 4])]) {
                 $0[0].addingAt(axis: -1, $0[1], $0[2])
@@ -110,7 +112,9 @@ extension Tensor {
 // MARK: indexSelect
 
 extension Op {
-    public static let indexSelect = Op("indexSelect", "the slices of an axis that a list of indices names") {
+    public static let indexSelect = Op(
+        "indexSelect", "the slices of an axis that a list of indices names", linearIn: [0]
+    ) {
         [
             OpSample("rows", [$0.uniform([5, 3]), $0.integers([7], below: 3)]) { $0[0].selecting(axis: 0, $0[1]) },
             OpSample("columns", [$0.uniform([2, 5]), $0.integers([3], below: 5)]) { $0[0].selecting(axis: -1, $0[1]) },
@@ -153,7 +157,7 @@ extension Tensor {
 // MARK: embedding
 
 extension Op {
-    public static let embedding = Op("embedding", "the rows of a table that ids name") {
+    public static let embedding = Op("embedding", "the rows of a table that ids name", linearIn: [0]) {
         [
             OpSample("sequence", [$0.uniform([5, 3]), $0.integers([2, 4], below: 3)]) {
                 FoveaTensor.embedding($0[1], table: $0[0])

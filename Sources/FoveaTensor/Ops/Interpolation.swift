@@ -1,7 +1,9 @@
 // MARK: interpolation
 
 extension Op {
-    public static let bilinearInterpolation = Op("bilinearInterpolation", "images in another size, blended linearly") {
+    public static let bilinearInterpolation = Op(
+        "bilinearInterpolation", "images in another size, blended linearly", linearIn: [0]
+    ) {
         [
             OpSample("up", [$0.uniform([1, 2, 3, 4])]) { $0[0].interpolatedBilinear(to: Size2D(5, 7)) },
             OpSample("down", [$0.uniform([2, 1, 5, 6])]) { $0[0].interpolatedBilinear(to: Size2D(2, 4)) },
@@ -17,7 +19,9 @@ extension Op {
             OpSample("empty", [$0.uniform([0, 2, 3, 4])]) { $0[0].interpolatedBilinear(to: Size2D(5, 7)) },
         ]
     }
-    public static let bicubicInterpolation = Op("bicubicInterpolation", "images in another size, blended by cubics") {
+    public static let bicubicInterpolation = Op(
+        "bicubicInterpolation", "images in another size, blended by cubics", linearIn: [0]
+    ) {
         [
             OpSample("up", [$0.uniform([1, 2, 3, 4])]) { $0[0].interpolatedBicubic(to: Size2D(5, 7)) },
             OpSample("down", [$0.uniform([2, 1, 5, 6])]) { $0[0].interpolatedBicubic(to: Size2D(2, 4)) },
@@ -28,7 +32,9 @@ extension Op {
             OpSample("empty", [$0.uniform([0, 2, 3, 4])]) { $0[0].interpolatedBicubic(to: Size2D(5, 7)) },
         ]
     }
-    public static let nearestInterpolation = Op("nearestInterpolation", "images in another size, pixels repeated") {
+    public static let nearestInterpolation = Op(
+        "nearestInterpolation", "images in another size, pixels repeated", linearIn: [0]
+    ) {
         [
             OpSample("up", [$0.uniform([1, 2, 3, 4])]) { $0[0].interpolatedNearest(to: Size2D(5, 7)) },
             OpSample("down", [$0.uniform([2, 1, 5, 6])]) { $0[0].interpolatedNearest(to: Size2D(2, 4)) },

@@ -8,7 +8,7 @@ extension Op {
 // MARK: stack
 
 extension Op {
-    public static let stack = Op("stack", "tensors next to each other along a new axis") {
+    public static let stack = Op("stack", "tensors next to each other along a new axis", linearIn: [0, 1, 2]) {
         [
             OpSample("first", [$0.uniform([2, 3]), $0.uniform([2, 3])]) { stacked($0, axis: 0) },
             OpSample("last", [$0.uniform([2, 3]), $0.uniform([3, 2]).transposed(0, 1)]) { stacked($0, axis: -1) },
@@ -39,7 +39,7 @@ public func stacked(_ tensors: [Tensor], axis: Int) -> Tensor {
 // MARK: split
 
 extension Op {
-    public static let split = Op("split", "consecutive parts of an axis") {
+    public static let split = Op("split", "consecutive parts of an axis", linearIn: [0]) {
         [
             OpSample("swapped", [$0.uniform([5, 3])]) {
                 let parts = $0[0].split(axis: 0, into: [2, 3])
@@ -75,7 +75,7 @@ extension Tensor {
 // MARK: pad
 
 extension Op {
-    public static let pad = Op("pad", "a constant around the elements") {
+    public static let pad = Op("pad", "a constant around the elements", linearIn: [0]) {
         [
             OpSample("columns", [$0.uniform([2, 3])]) { $0[0].padded([(1, 2)]) },
             OpSample("planes", [$0.uniform([2, 2, 3])]) { $0[0].padded([(1, 0), (0, 2)], value: -1.5) },
@@ -113,7 +113,7 @@ extension Tensor {
 // MARK: replace
 
 extension Op {
-    public static let replace = Op("replace", "a range of an axis, with steps, given new elements") {
+    public static let replace = Op("replace", "a range of an axis, with steps, given new elements", linearIn: [0, 1]) {
         [
             OpSample("range", [$0.uniform([5, 3]), $0.uniform([2, 3])]) {
                 $0[0].replacing(axis: 0, 1..<3, with: $0[1])
@@ -167,7 +167,9 @@ extension Tensor {
 // MARK: repeatInterleave
 
 extension Op {
-    public static let repeatInterleave = Op("repeatInterleave", "each element of an axis several times in a row") {
+    public static let repeatInterleave = Op(
+        "repeatInterleave", "each element of an axis several times in a row", linearIn: [0]
+    ) {
         [
             OpSample("rows", [$0.uniform([2, 3])]) { $0[0].repeated(3, axis: 0) },
             OpSample("columns", [$0.uniform([2, 3])]) { $0[0].repeated(2, axis: -1) },
@@ -208,7 +210,7 @@ extension Tensor {
 // MARK: tile
 
 extension Op {
-    public static let tile = Op("tile", "the whole several times along each axis") {
+    public static let tile = Op("tile", "the whole several times along each axis", linearIn: [0]) {
         [
             OpSample("both", [$0.uniform([2, 3])]) { $0[0].tiled([2, 3]) },
             OpSample("last", [$0.uniform([2, 3])]) { $0[0].tiled([2]) },

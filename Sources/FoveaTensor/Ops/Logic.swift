@@ -70,7 +70,7 @@ extension Tensor {
 // MARK: where
 
 extension Op {
-    public static let `where` = Op("where", "a where the mask is true, b elsewhere") { source in
+    public static let `where` = Op("where", "a where the mask is true, b elsewhere", linearIn: [1, 2]) { source in
         let shapes: [(String, [[Int]])] = [
             ("equal", [[3, 4], [3, 4], [3, 4]]), ("scalars", [[], [], []]), ("mask row", [[4], [3, 4], [3, 4]]),
             ("mask column", [[3, 1], [3, 4], [4]]), ("all broadcast", [[2, 1, 1], [3, 1], [4]]),

@@ -128,8 +128,9 @@ public func huberLoss(_ x: Tensor, _ target: Tensor, delta: Double = 1, reductio
 // MARK: binaryCrossEntropy
 
 extension Op {
-    public static let binaryCrossEntropy = Op("binaryCrossEntropy", "the cross-entropy of sigmoid(x) and a probability")
-    {
+    public static let binaryCrossEntropy = Op(
+        "binaryCrossEntropy", "the cross-entropy of sigmoid(x) and a probability", linearIn: [1]
+    ) {
         $0.losses({ $0.uniform($1) }, { $0.uniform($1, 0...1) }) {
             FoveaTensor.binaryCrossEntropy($0, $1, reduction: $2)
         } + [
@@ -166,7 +167,9 @@ public func binaryCrossEntropy(
 // MARK: klDivergence
 
 extension Op {
-    public static let klDivergence = Op("klDivergence", "target · (log target − x), x and perhaps the target as logs") {
+    public static let klDivergence = Op(
+        "klDivergence", "target · (log target − x), x and perhaps the target as logs", linearIn: [0]
+    ) {
         $0.losses({ $0.uniform($1, -3...(-0.1)) }, { $0.uniform($1, 0.2...1) }) {
             FoveaTensor.klDivergence($0, $1, reduction: $2)
         } + [

@@ -10,7 +10,7 @@ extension Op {
 // MARK: maskedSelect
 
 extension Op {
-    public static let maskedSelect = Op("maskedSelect", "the elements or rows where a mask is true") {
+    public static let maskedSelect = Op("maskedSelect", "the elements or rows where a mask is true", linearIn: [0]) {
         [
             OpSample("elements", [$0.uniform([3, 4]), $0.integers([3, 4], below: 2)]) {
                 $0[0].masked(by: $0[1].cast(to: .bool))
@@ -52,7 +52,9 @@ extension Tensor {
 // MARK: maskedFill
 
 extension Op {
-    public static let maskedFill = Op("maskedFill", "a number in place of the elements where a mask is true") {
+    public static let maskedFill = Op(
+        "maskedFill", "a number in place of the elements where a mask is true", linearIn: [0]
+    ) {
         [
             OpSample("equal", [$0.uniform([3, 4]), $0.integers([3, 4], below: 2)]) {
                 $0[0].maskedFill($0[1].cast(to: .bool), 0.5)

@@ -103,7 +103,9 @@ extension Tensor {
 // MARK: layerNorm
 
 extension Op {
-    public static let layerNorm = Op("layerNorm", "(x − mean) / √(variance + ε) · weight + bias along the last axis") {
+    public static let layerNorm = Op(
+        "layerNorm", "(x − mean) / √(variance + ε) · weight + bias along the last axis", linearIn: [1, 2]
+    ) {
         [
             OpSample("affine", [$0.uniform([3, 5]), $0.uniform([5]), $0.uniform([5])]) {
                 FoveaTensor.layerNorm($0[0], weight: $0[1], bias: $0[2])

@@ -1,7 +1,7 @@
 // MARK: pixelShuffle, pixelUnshuffle
 
 extension Op {
-    public static let pixelShuffle = Op("pixelShuffle", "channels spread over squares of pixels") {
+    public static let pixelShuffle = Op("pixelShuffle", "channels spread over squares of pixels", linearIn: [0]) {
         [
             OpSample("twice", [$0.uniform([2, 8, 2, 3])]) { $0[0].pixelShuffled(by: 2) },
             OpSample("thrice", [$0.uniform([1, 9, 1, 2])]) { $0[0].pixelShuffled(by: 3) },
@@ -9,7 +9,7 @@ extension Op {
             OpSample("empty", [$0.uniform([0, 4, 2, 2])]) { $0[0].pixelShuffled(by: 2) },
         ]
     }
-    public static let pixelUnshuffle = Op("pixelUnshuffle", "squares of pixels stacked into channels") {
+    public static let pixelUnshuffle = Op("pixelUnshuffle", "squares of pixels stacked into channels", linearIn: [0]) {
         [
             OpSample("twice", [$0.uniform([2, 2, 4, 6])]) { $0[0].pixelUnshuffled(by: 2) },
             OpSample("thrice", [$0.uniform([1, 1, 3, 6])]) { $0[0].pixelUnshuffled(by: 3) },

@@ -26,7 +26,7 @@ private func poolingWindows(
 // MARK: averagePooling
 
 extension Op {
-    public static let averagePooling = Op("averagePooling", "the mean of each window") {
+    public static let averagePooling = Op("averagePooling", "the mean of each window", linearIn: [0]) {
         [
             OpSample("plain", [$0.uniform([2, 2, 4, 6])]) { $0[0].averagePooled(kernel: 2) },
             OpSample("padding", [$0.uniform([1, 2, 5, 6])]) {
@@ -47,7 +47,9 @@ extension Op {
             OpSample("empty", [$0.uniform([0, 2, 4, 4])]) { $0[0].maxPooled(kernel: 2) },
         ]
     }
-    public static let adaptiveAveragePooling = Op("adaptiveAveragePooling", "means of windows that make up a size") {
+    public static let adaptiveAveragePooling = Op(
+        "adaptiveAveragePooling", "means of windows that make up a size", linearIn: [0]
+    ) {
         [
             OpSample("even", [$0.uniform([2, 2, 4, 6])]) { $0[0].adaptiveAveragePooled(to: Size2D(2, 3)) },
             OpSample("uneven", [$0.uniform([1, 2, 5, 7])]) { $0[0].adaptiveAveragePooled(to: Size2D(3, 2)) },

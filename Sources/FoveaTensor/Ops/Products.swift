@@ -3,7 +3,7 @@
 // MARK: matmul
 
 extension Op {
-    public static let matmul = Op("matmul", "the product of matrices, batched and broadcast") {
+    public static let matmul = Op("matmul", "the product of matrices, batched and broadcast", linearIn: [0, 1]) {
         let run: @Sendable ([Tensor]) -> Tensor = { FoveaTensor.matmul($0[0], $0[1]) }
         return [
             OpSample("matrices", [$0.uniform([3, 4]), $0.uniform([4, 5])], run: run),
@@ -52,7 +52,7 @@ public func matmul(_ a: Tensor, _ b: Tensor) -> Tensor {
 // MARK: linear
 
 extension Op {
-    public static let linear = Op("linear", "x · Wᵀ + b") {
+    public static let linear = Op("linear", "x · Wᵀ + b", linearIn: [0, 1, 2]) {
         [
             OpSample("rows", [$0.uniform([3, 4]), $0.uniform([5, 4]), $0.uniform([5])]) {
                 FoveaTensor.linear($0[0], weight: $0[1], bias: $0[2])

@@ -6,7 +6,7 @@ extension Op {
     /// Norms over rows, groups and batches.
     static let norms: [Op] = [.rmsNorm, .groupNorm, .batchNorm, .batchNormInference]
 
-    public static let rmsNorm = Op("rmsNorm", "x / √(mean x² + ε) · weight along the last axis") {
+    public static let rmsNorm = Op("rmsNorm", "x / √(mean x² + ε) · weight along the last axis", linearIn: [1]) {
         [
             OpSample("weight", [$0.uniform([3, 5]), $0.uniform([5])]) { FoveaTensor.rmsNorm($0[0], weight: $0[1]) },
             OpSample("tail", [$0.uniform([2, 2, 19]), $0.uniform([19])]) { FoveaTensor.rmsNorm($0[0], weight: $0[1]) },

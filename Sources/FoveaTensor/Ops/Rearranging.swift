@@ -10,7 +10,7 @@ extension Op {
 // MARK: flip
 
 extension Op {
-    public static let flip = Op("flip", "axes backward") {
+    public static let flip = Op("flip", "axes backward", linearIn: [0]) {
         [
             OpSample("last", [$0.uniform([2, 5])]) { $0[0].flipped([-1]) },
             OpSample("both", [$0.uniform([3, 4])]) { $0[0].flipped([0, 1]) },
@@ -39,7 +39,7 @@ extension Tensor {
 // MARK: roll
 
 extension Op {
-    public static let roll = Op("roll", "an axis shifted around its end") {
+    public static let roll = Op("roll", "an axis shifted around its end", linearIn: [0]) {
         [
             OpSample("forward", [$0.uniform([2, 5])]) { $0[0].rolled(by: 2, axis: -1) },
             OpSample("backward", [$0.uniform([5, 2])]) { $0[0].rolled(by: -1, axis: 0) },
@@ -67,11 +67,11 @@ extension Tensor {
 // MARK: tril, triu
 
 extension Op {
-    public static let tril = Op("tril", "the lower triangle of matrices, zeros above") { source in
+    public static let tril = Op("tril", "the lower triangle of matrices, zeros above", linearIn: [0]) { source in
         triangles(&source) { $0.tril(diagonal: $1) }
     }
 
-    public static let triu = Op("triu", "the upper triangle of matrices, zeros below") { source in
+    public static let triu = Op("triu", "the upper triangle of matrices, zeros below", linearIn: [0]) { source in
         triangles(&source) { $0.triu(diagonal: $1) }
     }
 

@@ -97,7 +97,7 @@ extension Tensor {
 // MARK: sum
 
 extension Op {
-    public static let sum = Op("sum", "the sum over axes") { source in
+    public static let sum = Op("sum", "the sum over axes", linearIn: [0]) { source in
         reductionSamples(&source, { $0.uniform($1) }) { $0.sum(axes: $1, keepingAxes: $2) }
     }
 
@@ -144,7 +144,7 @@ extension Tensor {
 // MARK: mean
 
 extension Op {
-    public static let mean = Op("mean", "the mean over axes") { source in
+    public static let mean = Op("mean", "the mean over axes", linearIn: [0]) { source in
         reductionSamples(&source, empty: false, { $0.uniform($1) }) { $0.mean(axes: $1, keepingAxes: $2) }
     }
 }
@@ -152,6 +152,7 @@ extension Op {
 extension Tensor {
     /// The mean over `axes`; NaN over nothing.
     public func mean(axes: [Int]? = nil, keepingAxes: Bool = false) -> Tensor {
+        requireDifferentiableType("mean")
         let normalized = normalizedAxes(axes, "mean")
         let count = Double(normalized.reduce(1) { $0 * shape[$1] })
         let kept = reducedShape(normalized, keepingAxes: true)

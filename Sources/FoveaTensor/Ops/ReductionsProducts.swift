@@ -50,7 +50,7 @@ extension Tensor {
 // MARK: cumulativeSum
 
 extension Op {
-    public static let cumulativeSum = Op("cumulativeSum", "the running sum along an axis") {
+    public static let cumulativeSum = Op("cumulativeSum", "the running sum along an axis", linearIn: [0]) {
         [
             OpSample("last", [$0.uniform([3, 19])]) { $0[0].cumulativeSum(axis: -1) },
             OpSample("first", [$0.uniform([3, 4])]) { $0[0].cumulativeSum(axis: 0) },

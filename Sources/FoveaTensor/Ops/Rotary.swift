@@ -10,7 +10,9 @@ extension Op {
     /// Encodings of positions.
     static let encodings: [Op] = [.rotaryEmbedding]
 
-    public static let rotaryEmbedding = Op("rotaryEmbedding", "pairs of channels rotated by angles of the position") {
+    public static let rotaryEmbedding = Op(
+        "rotaryEmbedding", "pairs of channels rotated by angles of the position", linearIn: [0]
+    ) {
         [
             OpSample("halves", [$0.uniform([2, 3, 6])]) {
                 $0[0].rotaryEmbedded(positions: Tensor([Int64(0), 1, 5]))

@@ -5,7 +5,7 @@ import CKernels
 // MARK: reshape
 
 extension Op {
-    public static let reshape = Op("reshape", "the same elements in another shape") {
+    public static let reshape = Op("reshape", "the same elements in another shape", linearIn: [0]) {
         [
             OpSample("split", [$0.uniform([6, 2])]) { $0[0].reshaped(to: [2, 3, 2]) },
             OpSample("inferred", [$0.uniform([2, 6])]) { $0[0].reshaped(to: [-1, 4]) },
@@ -37,8 +37,9 @@ extension Tensor {
         return y.derived(by: .reshape, from: self) { [shape] g in g.reshaped(to: shape) }
     }
 
-    /// Axes `first` to `last` merged into one.
+    /// Axes `first` to `last` merged into one. A scalar becomes a vector of one element, as in PyTorch.
     public func flattened(from first: Int = 0, to last: Int = -1) -> Tensor {
+        if rank == 0, first == 0 || first == -1, last == 0 || last == -1 { return reshaped(to: [1]) }
         let (first, last) = (normalizedAxis(first, "flatten"), normalizedAxis(last, "flatten"))
         guard first <= last else { trap("flatten", "axis \(first) stands after axis \(last)", self) }
         let merged = shape[first...last].reduce(1, *)
@@ -69,7 +70,7 @@ extension Tensor {
 // MARK: permute
 
 extension Op {
-    public static let permute = Op("permute", "the axes in another order") {
+    public static let permute = Op("permute", "the axes in another order", linearIn: [0]) {
         [
             OpSample("rotated", [$0.uniform([2, 3, 4])]) { $0[0].permuted(to: [2, 0, 1]) },
             OpSample("swapped", [$0.uniform([2, 3, 4])]) { $0[0].transposed(-1, -2) },
@@ -106,7 +107,7 @@ extension Tensor {
 // MARK: expand
 
 extension Op {
-    public static let expand = Op("expand", "axes of length 1 repeated") {
+    public static let expand = Op("expand", "axes of length 1 repeated", linearIn: [0]) {
         [
             OpSample("rows", [$0.uniform([1, 3])]) { $0[0].expanded(to: [4, 3]) },
             OpSample("ranks", [$0.uniform([3, 1])]) { $0[0].expanded(to: [2, 3, 2]) },
@@ -132,7 +133,7 @@ extension Tensor {
 // MARK: slice
 
 extension Op {
-    public static let slice = Op("slice", "a range of an axis, with steps") {
+    public static let slice = Op("slice", "a range of an axis, with steps", linearIn: [0]) {
         [
             OpSample("range", [$0.uniform([5, 3])]) { $0[0].sliced(axis: 0, 1..<4) },
             OpSample("steps", [$0.uniform([2, 7])]) { $0[0].sliced(axis: -1, 1..<7, step: 3) },
@@ -197,7 +198,7 @@ private func steps(_ shape: [Int], _ axis: Int, _ step: Int) -> [Int] {
 // MARK: concatenate
 
 extension Op {
-    public static let concatenate = Op("concatenate", "tensors one after another along an axis") {
+    public static let concatenate = Op("concatenate", "tensors one after another along an axis", linearIn: [0, 1, 2]) {
         [
             OpSample("rows", [$0.uniform([2, 3]), $0.uniform([1, 3])]) { concatenated($0, axis: 0) },
             OpSample("columns", [$0.uniform([2, 3]), $0.uniform([2, 1]), $0.uniform([2, 2])]) {
@@ -248,8 +249,10 @@ public func concatenated(_ tensors: [Tensor], axis: Int) -> Tensor {
 // MARK: cast
 
 extension Op {
-    public static let cast = Op("cast", "the same numbers in another type") {
-        // Rounding to float32 swamps a small step; the op is linear, so a large one is exact.
+    public static let cast = Op(
+        "cast", "the same numbers in another type", linearIn: [0],
+        exception: "finite differences take steps of 1: rounding to float32 would swamp smaller ones"
+    ) {
         [
             OpSample("to float32 and back", [$0.uniform([3, 5])], step: 1) {
                 $0[0].cast(to: .float32).cast(to: .float64)

@@ -1,7 +1,9 @@
 // MARK: softCrossEntropy
 
 extension Op {
-    public static let softCrossEntropy = Op("softCrossEntropy", "the mean of −Σ target · log softmax(logits)") {
+    public static let softCrossEntropy = Op(
+        "softCrossEntropy", "the mean of −Σ target · log softmax(logits)", linearIn: [1]
+    ) {
         let run: @Sendable ([Tensor]) -> Tensor = { FoveaTensor.softCrossEntropy($0[0], targets: $0[1]) }
         return [
             OpSample("classes", [$0.uniform([4, 5]), $0.uniform([4, 5], 0...1)], run: run),

@@ -19,8 +19,10 @@ extension Op {
 // MARK: straightThrough
 
 extension Op {
-    public static let straightThrough = Op("straightThrough", "one tensor's values with another's gradient") {
-        // Finite differences see the values: here both tensors have the same ones.
+    public static let straightThrough = Op(
+        "straightThrough", "one tensor's values with another's gradient",
+        exception: "its gradient is not that of its values: the samples give both tensors the same ones"
+    ) {
         [
             OpSample("itself", [$0.uniform([3, 4])]) { FoveaTensor.straightThrough($0[0], gradientOf: $0[0]) },
             OpSample("square", [$0.uniform([7])]) {

@@ -78,7 +78,7 @@ public struct Windows: Sendable, Hashable {
 // MARK: unfold
 
 extension Op {
-    public static let unfold = Op("unfold", "the windows of an image as columns") {
+    public static let unfold = Op("unfold", "the windows of an image as columns", linearIn: [0]) {
         [
             OpSample("plain", [$0.uniform([2, 2, 4, 5])]) { $0[0].unfolded(Windows(kernel: Size2D(2, 3))) },
             OpSample("everything", [$0.uniform([1, 2, 5, 6])]) { $0[0].unfolded(Op.spread) },
@@ -122,7 +122,7 @@ extension Tensor {
 // MARK: fold
 
 extension Op {
-    public static let fold = Op("fold", "columns added up to the image whose windows they are") {
+    public static let fold = Op("fold", "columns added up to the image whose windows they are", linearIn: [0]) {
         [
             OpSample("plain", [$0.uniform([2, 12, 9])]) {
                 $0[0].folded(to: Size2D(4, 5), Windows(kernel: Size2D(2, 3)))

@@ -5,7 +5,7 @@ import CKernels
 // MARK: einsum
 
 extension Op {
-    public static let einsum = Op("einsum", "sums of products along named axes") {
+    public static let einsum = Op("einsum", "sums of products along named axes", linearIn: [0, 1, 2]) {
         func sample(_ subscripts: String, _ operands: Tensor...) -> OpSample {
             OpSample(subscripts, operands) { contracted(subscripts, $0) }
         }
@@ -213,7 +213,7 @@ extension Tensor {
 // MARK: outer
 
 extension Op {
-    public static let outer = Op("outer", "all products of the elements of two vectors") {
+    public static let outer = Op("outer", "all products of the elements of two vectors", linearIn: [0, 1]) {
         let run: @Sendable ([Tensor]) -> Tensor = { FoveaTensor.outer($0[0], $0[1]) }
         return [
             OpSample("vectors", [$0.uniform([3]), $0.uniform([4])], run: run),

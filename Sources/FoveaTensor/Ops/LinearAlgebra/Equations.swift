@@ -58,7 +58,7 @@ extension Tensor {
 // MARK: solve
 
 extension Op {
-    public static let solve = Op("solve", "the X of A·X = B") {
+    public static let solve = Op("solve", "the X of A·X = B", linearIn: [1]) {
         let run: @Sendable ([Tensor]) -> Tensor = { try! FoveaTensor.solve(wellConditioned($0[0]), $0[1]) }
         return [
             OpSample("matrices", [$0.uniform([3, 3]), $0.uniform([3, 2])], run: run),
