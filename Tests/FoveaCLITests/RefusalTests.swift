@@ -23,7 +23,8 @@ struct RefusalTests {
             "a key of another group", "model:\n  width: 8\ntraining:\n  patchSize: 4\n", "r.yaml:4",
             "\"training.patchSize\"", "did you mean model.patchSize?"),
         .init(
-            "unknown group", "trainning:\n  steps: 8\n", "r.yaml:1", "\"trainning\"", "data, model, compressor, training, output",
+            "unknown group", "trainning:\n  steps: 8\n", "r.yaml:1", "\"trainning\"",
+            "data, model, compressor, training, output",
             "did you mean training?"),
         .init("a key without its group", "steps: 8\n", "r.yaml:1", "\"steps\"", "did you mean training.steps?"),
         .init(
@@ -61,7 +62,8 @@ struct RefusalTests {
         .init("a control character", "model:\n  width: 8\n  latents: \u{1}\n", "r.yaml:3", "not YAML"),
         .init("a second document", "model:\n  width: 8\n---\nmodel:\n  width: 9\n", "r.yaml:3", "not YAML"),
         .init("an empty file", "", "r.yaml", "is empty", "data, model, compressor, training, output"),
-        .init("only comments", "# nothing\n\n# here\n", "r.yaml", "is empty", "data, model, compressor, training, output"),
+        .init(
+            "only comments", "# nothing\n\n# here\n", "r.yaml", "is empty", "data, model, compressor, training, output"),
         .init("a text", "hello\n", "r.yaml:1", "data, model, compressor, training, output"),
         .init("a list", "- model\n", "r.yaml:1", "data, model, compressor, training, output"),
         .init("a number for a group", "model: 3\n", "r.yaml:1", "model is a group"),

@@ -85,7 +85,7 @@ private let vanishing = ["vision-encoder": "k_proj.bias"]
             if let suffix = vanishing[description.module], name.hasSuffix(suffix) {
                 for tensor in [gradients[name], want] {
                     #expect(
-                        relativeDifference(tensor, .zeros(want.shape)) <= 5e-3, "gradient of \(name) does not vanish")
+                        relativeDifference(tensor, .zeros(want.shape)) <= 1e-2, "gradient of \(name) does not vanish")
                 }
                 continue
             }

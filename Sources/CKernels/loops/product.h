@@ -118,7 +118,8 @@ CK_INLINE CK_WIDE void CK_NAME2(transpose, TYPE)(const T *restrict x, ptrdiff_t 
     CK_UNROLL for (size_t i = 0; i < LANES; i++) *(VEC *)(y + i * PANEL) = a[i];
 }
 
-// B[k, n] in panels of PANEL columns, each row by row; what the last panel lacks stays as it was. Rows that lie far apart are out of reach for the machine's own prefetching.
+// B[k, n] in panels of PANEL columns, each row by row; what the last panel lacks stays as it was. Rows that lie far apart
+// are out of reach for the machine's own prefetching.
 #define AHEAD 8
 CK_WIDE static void CK_NAME2(pack, TYPE)(const void *b_, ptrdiff_t br, ptrdiff_t bc, size_t k, size_t n, void *panels) {
     const T *b = b_;

@@ -129,7 +129,8 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
             (
                 bias,
                 .value { g in
-                    g.contiguous().columnSummed(rows: g.count / outputs, columns: outputs).reshaped(to: [outputs])
+                    g.contiguous().columnSummed(rows: g.shape.dropLast().reduce(1, *), columns: outputs)
+                        .reshaped(to: [outputs])
                 }
             ))
     }
