@@ -90,3 +90,10 @@ public struct Cost: Sendable, Equatable {
     /// The same some times over.
     public static func * (times: Int, cost: Cost) -> Cost { Cost(multiplyAdds: times * cost.multiplyAdds) }
 }
+
+extension Module {
+    /// The products of so many rows with every matrix of this layer, once each.
+    func cost(rows: Int) -> Cost {
+        Cost(multiplyAdds: rows * parameters.values.reduce(0) { $0 + ($1.rank == 2 ? $1.count : 0) })
+    }
+}

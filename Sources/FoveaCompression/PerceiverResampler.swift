@@ -3,84 +3,67 @@ import FoveaTensor
 
 /// The Perceiver Resampler: any number of visual tokens in, R learned latents out.
 ///
-/// (Alayrac et al., "Flamingo", 2022, §3.1.1; the form published in `open_flamingo/src/helpers.py`.)
+/// (Alayrac et al., "Flamingo", 2022, §3.1.1. Published in `open_flamingo/src/helpers.py`, and in transformers under
+/// `models/idefics/perceiver.py` and `models/idefics2/modeling_idefics2.py`.)
 ///
 /// For each medium of each sample, with x the tokens of all its frames and z the latents:
 ///
+///     x ← W x                                              a gated MLP to width D (Idefics2's connector alone)
 ///     x ← x + e_frame                                      learned, one vector for each frame position (optional)
 ///     x ← flatten(frames, tokens)
 ///     x ← x + e_medium                                     learned, one vector for each medium position (optional)
 ///     z ← the R learned latents
 ///     for each layer:
-///         m, n ← LN(x), LN(z)                              the layer's own norms; x itself never changes
+///         m, n ← norm(x), norm'(z)                         the layer's own norms; x itself never changes
 ///         q    ← W_q n;   k, v ← W_k [m; n], W_v [m; n]    media first, latents last
 ///         z    ← z + W_o softmax(q kᵀ / √d) v
-///         z    ← z + W₂ GELU(W₁ LN(z))
-///     return LN(z)
+///         z    ← z + feedforward(norm"(z))
+///     return norm(z)
+///
+/// What differs between the published forms: the norms (layer or RMS), the feed-forward (an MLP with GELU, ReLU or
+/// squared ReLU, or SwiGLU), norms over each head of q and k, key heads that several heads share. The paper norms what
+/// keys and values are made of together, [m; n] = norm([x; z]), and its pseudo-code has no norm at the end.
 ///
 /// Media are not mixed: each is resampled on its own. Without any visual token the latents attend to themselves.
 public struct PerceiverResampler: Module {
     /// The learned queries, [R, D].
     public var latents: Tensor
+    /// Brings tokens of the encoder's width C to D; nil where they come in width D.
+    public var modalityProjection: GatedMLP?
     /// One vector for each frame position, [F_max, D]; nil without.
     public var frameEmbeddings: Tensor?
     /// One vector for each medium position, [N_max, 1, D]; nil without.
     public var mediaEmbeddings: Tensor?
     public var layers: [Layer]
-    public var norm: LayerNorm
-
-    /// Sizes of a resampler, under the names of the paper where it has one.
-    public struct Options: Sendable, Equatable {
-        /// D, the width of tokens and latents.
-        public var width: Int
-        /// How many layers.
-        public var depth: Int
-        /// H.
-        public var heads: Int
-        /// d.
-        public var headWidth: Int
-        /// R, how many tokens come out.
-        public var latents: Int
-        /// The width inside the feed-forward, in multiples of D.
-        public var feedForwardMultiple: Int
-        /// The most frames that get an embedding; nil for no frame embeddings.
-        public var maxFrames: Int?
-        /// The most media that get an embedding; nil for no media embeddings.
-        public var maxMedia: Int?
-
-        public init(
-            width: Int, depth: Int = 6, heads: Int = 8, headWidth: Int = 64, latents: Int = 64,
-            feedForwardMultiple: Int = 4, maxFrames: Int? = nil, maxMedia: Int? = nil
-        ) {
-            self.width = width
-            self.depth = depth
-            self.heads = heads
-            self.headWidth = headWidth
-            self.latents = latents
-            self.feedForwardMultiple = feedForwardMultiple
-            self.maxFrames = maxFrames
-            self.maxMedia = maxMedia
-        }
-    }
+    /// Over what comes out; nil without.
+    public var norm: (any UnaryLayer)?
+    /// Whether more frames than there are embeddings get interpolated ones.
+    public let interpolatesFrames: Bool
 
     /// Cross-attention from the latents and a feed-forward, each with its residual.
     public struct Layer: Module {
-        public var mediaNorm: LayerNorm
-        public var latentNorm: LayerNorm
+        /// Over the tokens; over tokens and latents where the context has one norm.
+        public var mediaNorm: any UnaryLayer
+        /// Over the latents.
+        public var latentNorm: any UnaryLayer
         public var attention: MultiHeadAttention
-        public var feedForwardNorm: LayerNorm
-        public var feedForward: MLP
+        public var feedForwardNorm: any UnaryLayer
+        public var feedForward: any UnaryLayer
+        /// Whether keys and values are made of tokens and latents under one norm.
+        public let sharesContextNorm: Bool
 
         init(_ options: Options, key: RandomKey) {
-            mediaNorm = LayerNorm(options.width)
-            latentNorm = LayerNorm(options.width)
+            mediaNorm = options.norm(options.width)
+            latentNorm = options.norm(options.width)
             attention = MultiHeadAttention(
-                options.width, heads: options.heads, headWidth: options.headWidth, bias: false,
-                key: key.folding("attention"))
-            feedForwardNorm = LayerNorm(options.width)
-            feedForward = MLP(
-                options.width, hidden: options.feedForwardMultiple * options.width, bias: false,
+                options.width, heads: options.heads, keyHeads: options.keyHeads, headWidth: options.headWidth,
+                bias: false, headNorm: options.headNorm, dropout: options.attentionDropout,
+                initializer: options.initializer, key: key.folding("attention"))
+            feedForwardNorm = options.norm(options.width)
+            feedForward = options.feedForward(
+                options.width, hidden: options.feedForwardMultiple * options.width, initializer: options.initializer,
                 key: key.folding("feedForward"))
+            sharesContextNorm = options.sharesContextNorm
         }
 
         public mutating func visit(_ visitor: inout ModuleVisitor) {
@@ -92,75 +75,155 @@ public struct PerceiverResampler: Module {
         }
 
         /// Latents z [M, R, D] look at tokens x [M, N, D] and at themselves → [M, R, D].
-        func callAsFunction(_ z: Tensor, _ x: Tensor) -> Tensor {
+        func callAsFunction(
+            _ z: Tensor, _ x: Tensor, mask: Tensor?, taps: [AttentionTap]
+        ) -> (latents: Tensor, taps: [Tensor]) {
             let queries = latentNorm(z)
-            let context = concatenated([mediaNorm(x), queries], axis: 1)
-            let z = z + attention(queries, context: context)
-            return z + feedForward(feedForwardNorm(z))
+            let context =
+                sharesContextNorm
+                ? mediaNorm(concatenated([x, z], axis: 1)) : concatenated([mediaNorm(x), queries], axis: 1)
+            let (attended, tapped) = attention(queries, context: context, mask: mask, taps: taps)
+            let z = z + attended
+            return (z + feedForward(feedForwardNorm(z)), tapped)
         }
     }
 
-    /// A resampler with fresh weights: latents and embeddings from N(0, 1), linear layers as PyTorch starts them.
+    /// A resampler with fresh weights: embeddings from N(0, 1), the rest as the options say.
     public init(_ options: Options, key: RandomKey) {
-        latents = .normal([options.latents, options.width], key: key.folding("latents"))
+        latents = options.latentInitializer([options.latents, options.width], key: key.folding("latents"))
+        modalityProjection = options.projection.map {
+            GatedMLP(
+                $0.inputs, hidden: $0.hidden, outputs: options.width, activation: $0.activation,
+                initializer: options.initializer, key: key.folding("modalityProjection"))
+        }
         frameEmbeddings = options.maxFrames.map { .normal([$0, options.width], key: key.folding("frameEmbeddings")) }
         mediaEmbeddings = options.maxMedia.map {
             .normal([$0, 1, options.width], key: key.folding("mediaEmbeddings"))
         }
         layers = (0..<options.depth).map { Layer(options, key: key.folding("layers").folding(UInt64($0))) }
-        norm = LayerNorm(options.width)
+        norm = options.hasFinalNorm ? options.norm(options.width) : nil
+        interpolatesFrames = options.interpolatesFrames
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {
         visitor.parameter("latents", &latents)
+        visitor.module("modalityProjection", &modalityProjection)
         visitor.parameter("frameEmbeddings", &frameEmbeddings)
         visitor.parameter("mediaEmbeddings", &mediaEmbeddings)
         visitor.modules("layers", &layers)
         visitor.module("norm", &norm)
     }
 
-    /// Visual tokens x [B, N, F, V, D] (media, frames, tokens of a frame) → latents [B, N, R, D].
+    /// C of the tokens that come in.
+    public var inputWidth: Int { modalityProjection?.gate.weight.shape[1] ?? latents.shape[1] }
+
+    /// Visual tokens x [B, N, F, V, C] (media, frames, tokens of a frame) → latents [B, N, R, D].
     ///
-    /// Traps for another rank or width, and for more frames or media than there are embeddings.
+    /// Traps for another rank or width, for more media than there are embeddings, and for more frames where they are not
+    /// interpolated.
     public func callAsFunction(_ x: Tensor) -> Tensor {
-        let s = x.shape
-        guard s.count == 5, s[4] == latents.shape[1] else {
-            trap("PerceiverResampler", "tokens [B, N, F, V, \(latents.shape[1])] are needed", x)
+        let context = context(x)
+        let z = resampled(context, mask: nil, taps: []).latents
+        return z.reshaped(to: Array(x.shape.prefix(2)) + latents.shape)
+    }
+
+    /// Visual tokens x [B, N, C] of one medium and one frame → latents [B, R, D].
+    ///
+    /// - Parameters:
+    ///   - x: [B, N, C].
+    ///   - mask: bool, [B, N]: true where a token is real. Latents are always looked at.
+    public func callAsFunction(_ x: Tensor, mask: Tensor?) -> Tensor {
+        resampled(context(oneMedium(x)), mask: mask, taps: []).latents
+    }
+
+    /// [B, N, C] → [B, 1, 1, N, C].
+    private func oneMedium(_ x: Tensor) -> Tensor {
+        guard x.rank == 3 else { trap("PerceiverResampler", "tokens [B, N, \(inputWidth)] are needed", x) }
+        return x.unsqueezed(1).unsqueezed(1)
+    }
+
+    /// What the layers attend to: tokens [B, N, F, V, C], projected and with their embeddings → [B·N, F·V, D].
+    private func context(_ x: Tensor) -> Tensor {
+        guard x.rank == 5, x.shape[4] == inputWidth else {
+            trap("PerceiverResampler", "tokens [B, N, F, V, \(inputWidth)] are needed", x)
         }
-        let (batch, media, frames) = (s[0], s[1], s[2])
-        var x = x
+        let (batch, media, frames) = (x.shape[0], x.shape[1], x.shape[2])
+        var y = modalityProjection?.callAsFunction(x) ?? x
         if let frameEmbeddings {
-            guard frames <= frameEmbeddings.shape[0] else {
-                trap("PerceiverResampler", "\(frames) frames exceed the \(frameEmbeddings.shape[0]) embeddings", x)
+            let known = frameEmbeddings.shape[0]
+            guard frames <= known || interpolatesFrames else {
+                trap("PerceiverResampler", "\(frames) frames exceed the \(known) embeddings", x)
             }
-            x = x + frameEmbeddings.sliced(axis: 0, 0..<frames).unsqueezed(1)
+            let embeddings =
+                frames <= known
+                ? frameEmbeddings.sliced(axis: 0, 0..<frames) : interpolated(frameEmbeddings, to: frames)
+            y = y + embeddings.unsqueezed(1)
         }
-        x = x.reshaped(to: [batch, media, frames * s[3], s[4]])
+        y = y.reshaped(to: [batch, media, frames * x.shape[3], latents.shape[1]])
         if let mediaEmbeddings {
             guard media <= mediaEmbeddings.shape[0] else {
                 trap("PerceiverResampler", "\(media) media exceed the \(mediaEmbeddings.shape[0]) embeddings", x)
             }
-            x = x + mediaEmbeddings.sliced(axis: 0, 0..<media)
+            y = y + mediaEmbeddings.sliced(axis: 0, 0..<media)
         }
-        x = x.flattened(from: 0, to: 1)
+        return y.flattened(from: 0, to: 1)
+    }
+
+    /// Embeddings [F, D] → [frames, D] on straight lines between them, the first and the last one kept.
+    private func interpolated(_ embeddings: Tensor, to frames: Int) -> Tensor {
+        let (known, width) = (embeddings.shape[0], embeddings.shape[1])
+        return embeddings.reshaped(to: [1, 1, known, width])
+            .interpolatedBilinear(to: Size2D(frames, width), alignCorners: true).reshaped(to: [frames, width])
+    }
+
+    /// The latents of a context [M, S, D] → [M, R, D], and what the taps take of the last layer's attention.
+    private func resampled(
+        _ x: Tensor, mask: Tensor?, taps: [AttentionTap]
+    ) -> (latents: Tensor, taps: [Tensor]) {
+        let count = latents.shape[0]
+        let visible = mask.map { mask in
+            guard mask.dtype == .bool, mask.shape == Array(x.shape.prefix(2)) else {
+                trap("PerceiverResampler", "a bool mask [B, N] of the tokens is needed", mask, x)
+            }
+            let always = Tensor.ones([x.shape[0], count], dtype: .bool)
+            return concatenated([mask, always], axis: 1).unsqueezed(1).unsqueezed(1)
+        }
         var z = latents.expanded(to: [x.shape[0]] + latents.shape)
-        for layer in layers { z = layer(z, x) }
-        return norm(z).reshaped(to: [batch, media] + latents.shape)
+        var tapped: [Tensor] = []
+        for (index, layer) in layers.enumerated() {
+            (z, tapped) = layer(z, x, mask: visible, taps: index == layers.count - 1 ? taps : [])
+        }
+        return (norm?.callAsFunction(z) ?? z, tapped)
     }
 }
 
 extension PerceiverResampler: Compressor {
-    /// Visual tokens [B, N, D] as one medium of one frame → latents [B, R, D], which have no place in the picture: their
-    /// positions are the mean of all, and each stands for an equal share.
+    /// Visual tokens [B, N, C] as one medium of one frame → latents [B, R, D].
+    ///
+    /// A latent stands where the tokens stand that it looks at in the last layer: its share of each is the attention
+    /// weight, as a mean over the heads and without what the latents give each other. A latent that sees no token at all
+    /// has no share of any and stands at the origin.
     public func callAsFunction(_ tokens: VisualTokens) -> VisualTokens {
-        let (batch, count) = (tokens.batch, latents.shape[0])
-        let z = self(tokens.features.reshaped(to: [batch, 1, 1, tokens.count, tokens.width]))
-        let share = Tensor.full([count, tokens.count], 1 / Double(max(1, tokens.count)))
-        return tokens.mixed(features: z.reshaped(to: [batch] + latents.shape), by: share)
+        let count = latents.shape[0]
+        let (z, weights) = resampled(
+            context(oneMedium(tokens.features)), mask: tokens.mask, taps: [.rows(Array(0..<count))])
+        return tokens.mixed(features: z, by: shares(weights.first, of: tokens))
+    }
+
+    /// [B, R, N], rows that sum to 1, from the last layer's weights [B, R, N + R]; equal shares where there is no layer.
+    private func shares(_ weights: Tensor?, of tokens: VisualTokens) -> Tensor {
+        withoutGradient {
+            let shape = [tokens.batch, latents.shape[0], tokens.count]
+            var shares =
+                weights?.sliced(axis: 2, 0..<tokens.count)
+                ?? (tokens.mask?.cast(to: .float32).unsqueezed(1) ?? .ones([1, 1, 1])).expanded(to: shape)
+            shares = shares.cast(to: .float32)
+            return shares / maximum(shares.sum(axes: [2], keepingAxes: true), .full([1], 1e-30))
+        }
     }
 
     public func problem(with input: TokenShape) -> String? {
-        input.width == latents.shape[1] ? nil : "tokens of width \(latents.shape[1]) are needed, not \(input.width)"
+        input.width == inputWidth ? nil : "tokens of width \(inputWidth) are needed, not \(input.width)"
     }
 
     public func outputShape(_ input: TokenShape) -> TokenShape {
@@ -168,93 +231,14 @@ extension PerceiverResampler: Compressor {
     }
 
     public func cost(_ input: TokenShape) -> Cost {
-        let (count, width) = (latents.shape[0], latents.shape[1])
-        return layers.reduce(Cost()) { total, layer in
-            let inner = layer.attention.query.weight.shape[0]
-            let hidden = layer.feedForward.expand.weight.shape[0]
-            return total + 2 * .product(count, width, inner) + 2 * .product(input.count + count, width, inner)
-                + .attention(queries: count, keys: input.count + count, width: inner)
-                + 2 * .product(count, width, hidden)
+        let count = latents.shape[0]
+        let keys = input.count + count
+        return layers.reduce(modalityProjection?.cost(rows: input.count) ?? Cost()) { total, layer in
+            let attention = layer.attention
+            return total + attention.query.cost(rows: count) + attention.output.cost(rows: count)
+                + attention.key.cost(rows: keys) + attention.value.cost(rows: keys)
+                + .attention(queries: count, keys: keys, width: attention.innerWidth)
+                + layer.feedForward.cost(rows: count)
         }
     }
-}
-
-extension WeightLayout where Model == PerceiverResampler {
-    /// The names of `open_flamingo`'s `PerceiverResampler`; its `to_kv` holds keys above values.
-    public static var openFlamingo: Self {
-        WeightLayout(
-            "open-flamingo",
-            [
-                .rename("frameEmbeddings", "frame_embs"),
-                .rename("mediaEmbeddings", "media_time_embs"),
-                .rename("layers.*.mediaNorm.weight", "layers.*.0.norm_media.weight"),
-                .rename("layers.*.mediaNorm.bias", "layers.*.0.norm_media.bias"),
-                .rename("layers.*.latentNorm.weight", "layers.*.0.norm_latents.weight"),
-                .rename("layers.*.latentNorm.bias", "layers.*.0.norm_latents.bias"),
-                .rename("layers.*.attention.query.weight", "layers.*.0.to_q.weight"),
-                .fuse(
-                    ["layers.*.attention.key.weight", "layers.*.attention.value.weight"],
-                    into: "layers.*.0.to_kv.weight"),
-                .rename("layers.*.attention.output.weight", "layers.*.0.to_out.weight"),
-                .rename("layers.*.feedForwardNorm.weight", "layers.*.1.0.weight"),
-                .rename("layers.*.feedForwardNorm.bias", "layers.*.1.0.bias"),
-                .rename("layers.*.feedForward.expand.weight", "layers.*.1.1.weight"),
-                .rename("layers.*.feedForward.contract.weight", "layers.*.1.3.weight"),
-            ])
-    }
-}
-
-extension PerceiverResampler {
-    /// The catalogue entry.
-    public static let entry = ModuleEntry(
-        "perceiver-resampler", "learned latents attend to any number of visual tokens",
-        forms: [
-            PublishedForm(
-                WeightLayout<PerceiverResampler>.openFlamingo,
-                keys: [
-                    .size("dim", "width D", from: .axis(1, of: "latents")),
-                    .size("depth", "layers", default: 6, atLeast: 0, from: .count(of: "layers.*.0.to_q.weight")),
-                    .size(
-                        "dim_head", "width of a head", default: 64,
-                        from: .axis(0, of: "layers.0.0.to_q.weight", over: "heads")),
-                    .size("heads", "heads", default: 8),
-                    .size("num_latents", "latents R", default: 64, from: .axis(0, of: "latents")),
-                    .size(
-                        "max_num_media", "media embeddings, or null", default: .null,
-                        from: .axis(0, of: "media_time_embs")),
-                    .size(
-                        "max_num_frames", "frame embeddings, or null", default: .null,
-                        from: .axis(0, of: "frame_embs")),
-                    .size(
-                        "ff_mult", "feed-forward width in multiples of D", default: 4,
-                        from: .axis(0, of: "layers.0.1.1.weight", over: "dim")),
-                ],
-                inputs: [.init("x", "[B, N, F, V, dim]")], outputs: [.init("latents", "[B, N, num_latents, dim]")],
-                widthKey: "dim",
-                sample: [
-                    "dim": 8, "depth": 2, "dim_head": 4, "heads": 2, "num_latents": 3, "max_num_media": 2,
-                    "max_num_frames": 2, "ff_mult": 2,
-                ],
-                sampleInputs: { ["x": $0.uniform([2, 2, 1, 3, 8])] },
-                make: { configuration in
-                    PerceiverResampler(
-                        Options(
-                            width: configuration.int("dim"), depth: configuration.int("depth"),
-                            heads: configuration.int("heads"), headWidth: configuration.int("dim_head"),
-                            latents: configuration.int("num_latents"),
-                            feedForwardMultiple: configuration.int("ff_mult"),
-                            maxFrames: configuration.optionalInt("max_num_frames"),
-                            maxMedia: configuration.optionalInt("max_num_media")), key: configuration.key)
-                },
-                run: { model, inputs in
-                    let x = inputs["x"]
-                    let (frames, media) = (model.frameEmbeddings?.shape[0], model.mediaEmbeddings?.shape[0])
-                    guard x.shape[2] <= frames ?? .max, x.shape[1] <= media ?? .max else {
-                        throw ModuleInputError(
-                            "input x is \(x.shape); expected is [B, N, F, V, dim]"
-                                + (media.map { " with N ≤ \($0)" } ?? "") + (frames.map { " and F ≤ \($0)" } ?? ""))
-                    }
-                    return ["latents": model(x)]
-                })
-        ])
 }

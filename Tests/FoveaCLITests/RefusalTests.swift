@@ -198,6 +198,22 @@ struct RefusalTests {
             "export a model under published names",
             ["export", "run", "--part", "model", "--layout", "open-flamingo", "--output", "w"], "open-flamingo",
             "compressor alone"),
+        .init(
+            "export under the names of another form", ["export", "run", "--layout", "idefics", "--output", "w"],
+            "--layout idefics", "native or open-flamingo"),
+        .init(
+            "export in an unknown type", ["export", "run", "--dtype", "int8", "--output", "w"], "--dtype int8",
+            "float32, bfloat16 or float16"),
+        .init(
+            "export files of nothing", ["export", "run", "--max-shard-bytes", "0", "--output", "w"],
+            "--max-shard-bytes 0", "more than 0"),
+        .init(
+            "export a run with a configuration", ["export", "run", "--config", "c.json", "--output", "w"], "--config",
+            "--module"),
+        .init(
+            "export weights of an unknown module",
+            ["export", "w.safetensors", "--module", "eye", "--layout", "native", "--output", "w"], "no module eye",
+            "perceiver-resampler"),
         .init("export to no folder", ["export", "run", "--output", "none/w"], "none/w", "No such file"),
         .init("export below a file", ["export", "run", "--output", "plain.txt/w"], "plain.txt/w", "Not a directory"),
         .init("export over a folder", ["export", "run", "--output", "digits"], "digits: is a folder"),

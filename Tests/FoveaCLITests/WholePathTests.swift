@@ -184,6 +184,62 @@ struct WholePathTests {
         #expect(values["layers.0.1.3.weight"] == expected["layers.0.feedForward.contract.weight"])
     }
 
+    @Test("export casts, writes several files, and takes published weights back")
+    func exportTypes() throws {
+        let bench = try Workbench()
+        try bench.prepare()
+        try bench.prints(["train", "tiny.yaml", "--output", "run"])
+        let own = ["export", "run", "--layout", "open-flamingo"]
+        try bench.prints(own + ["--output", "full.safetensors"])
+        try bench.prints(own + ["--dtype", "bfloat16", "--output", "half.safetensors"])
+        try bench.prints(own + ["--max-shard-bytes", "2000", "--output", "shards"])
+        let full = try SafetensorsFile(reading: bench.file("full.safetensors")).tensors()
+        let half = try SafetensorsFile(reading: bench.file("half.safetensors")).tensors()
+        #expect(half.keys.elements.sorted() == full.keys.elements.sorted())
+        for (name, tensor) in half { #expect(tensor.bytes() == full[name]!.cast(to: .bfloat16).bytes(), "\(name)") }
+        let shards = try SafetensorsArchive(reading: bench.file("shards"))
+        #expect(shards.files.count > 1)
+        for (name, tensor) in try shards.tensors() { #expect(tensor.bytes() == full[name]!.bytes(), "\(name)") }
+
+        // Back from anywhere: a folder, its index, half precision; the same bytes again.
+        let module = ["--module", "perceiver-resampler", "--layout", "open-flamingo", "--config", "c.json"]
+        try bench.write(#"{"heads": 2}"#, to: "c.json")
+        for path in ["shards", "shards/model.safetensors.index.json"] {
+            try bench.prints(["export", path, "--output", "again.safetensors"] + module)
+            let again = try SafetensorsFile(reading: bench.file("again.safetensors")).tensors()
+            #expect(again.count == full.count)
+            for (name, tensor) in again { #expect(tensor.bytes() == full[name]!.bytes(), "\(name)") }
+        }
+        try bench.prints(
+            ["export", "half.safetensors", "--dtype", "bfloat16", "--output", "again.safetensors"] + module)
+        for (name, tensor) in try SafetensorsFile(reading: bench.file("again.safetensors")).tensors() {
+            #expect(tensor.bytes() == half[name]!.bytes(), "\(name)")
+        }
+        // And apply takes them.
+        try writeSafetensors(
+            ["x": Tensor.normal([1, 1, 1, 4, 8], key: RandomKey(seed: 0))], to: bench.file("x.safetensors"))
+        var outputs: [[UInt8]] = []
+        for weights in ["full.safetensors", "shards"] {
+            try bench.prints([
+                "apply", "perceiver-resampler", "--layout", "open-flamingo", "--config", "c.json", "--weights", weights,
+                "--inputs", "x.safetensors", "--output", "o.safetensors",
+            ])
+            outputs.append(try SafetensorsFile(reading: bench.file("o.safetensors")).tensor("latents").bytes())
+        }
+        #expect(outputs[0] == outputs[1])
+
+        // What a type cannot hold is an error that names the tensor, and leaves nothing behind.
+        var large = full
+        large["norm.weight"] = Tensor.full([8], 1e6)
+        try writeSafetensors(large, to: bench.file("large.safetensors"))
+        let outcome = try Command.run(
+            ["export", "large.safetensors", "--dtype", "float16", "--output", "none.safetensors"] + module,
+            in: bench.path)
+        #expect(outcome.exitCode == 1, "\(outcome.summary)")
+        #expect(outcome.errors.contains("overflow float16") && outcome.errors.contains("norm.weight"))
+        #expect(!FileManager.default.fileExists(atPath: bench.file("none.safetensors")))
+    }
+
     @Test("a run with an average of the weights exports and evaluates the average")
     func averages() throws {
         let bench = try Workbench()

@@ -51,6 +51,7 @@ private func naive(_ activation: Activation, _ x: Double) -> Double {
     case .silu: x / (1 + exp(-x))
     case .geluTanh: 0.5 * x * (1 + tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)))
     case .quickGelu: x / (1 + exp(-1.702 * x))
+    case .squaredRelu: max(x, 0) * max(x, 0)
     }
 }
 
@@ -153,6 +154,36 @@ private let (wide, narrow) = (1e-12, 2e-5)
         #expect(difference(layer(x).doubles, expected) < wide)
         #expect(difference(layer(x, context: x).doubles, expected) < wide)
         #expect(difference(layer.cast(to: .float32)(x.cast(to: .float32)).doubles, expected) < 10 * narrow)
+    }
+
+    @Test("key heads that several heads share, as if each had its own copy; norms over each head")
+    func sharedKeyHeads() {
+        let grouped = stirred(
+            MultiHeadAttention(
+                6, heads: 4, keyHeads: 2, headWidth: 3, bias: false, headNorm: .rms(), key: RandomKey(seed: 0)))
+        var plain = MultiHeadAttention(
+            6, heads: 4, headWidth: 3, bias: false, headNorm: .rms(), key: RandomKey(seed: 1)
+        ).cast(to: .float64)
+        func copies(_ weight: Tensor) -> Tensor {
+            weight.reshaped(to: [2, 3, 6]).repeated(2, axis: 0).reshaped(to: [12, 6])
+        }
+        plain.query = grouped.query
+        plain.key.weight = copies(grouped.key.weight)
+        plain.value.weight = copies(grouped.value.weight)
+        plain.output = grouped.output
+        plain.queryNorm = grouped.queryNorm
+        plain.keyNorm = grouped.keyNorm
+        let x = Tensor.sample([2, 5, 6], "x")
+        #expect(difference(grouped(x).doubles, plain(x).doubles) < wide)
+        // Under the norm the length of a query does not matter; without it, it does.
+        func longer(_ layer: MultiHeadAttention) -> MultiHeadAttention {
+            var copy = layer
+            copy.query.weight = copy.query.weight * 3
+            return copy
+        }
+        #expect(difference(longer(grouped)(x).doubles, grouped(x).doubles) < 1e-5)
+        plain.queryNorm = nil
+        #expect(difference(longer(plain)(x).doubles, plain(x).doubles) > 1e-3)
     }
 
     @Test("cross-attention to another length and width, with heads of a width of their own")

@@ -11,11 +11,10 @@ from safetensors.torch import save_file
 FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "Fixtures"
 
 
-def perceiver_resampler():
-    """The class `PerceiverResampler` of the installed package open_flamingo.
+def helpers():
+    """The file of the installed package open_flamingo with its resampler and its gated cross-attention.
 
-    Its file is loaded by itself: importing the package would pull in language models and image libraries that the
-    resampler does not use.
+    It is loaded by itself: importing the package would pull in language models and image libraries that neither uses.
     """
     package = importlib.util.find_spec("open_flamingo")
     if package is None:
@@ -24,7 +23,12 @@ def perceiver_resampler():
     spec = importlib.util.spec_from_file_location("open_flamingo_helpers", path)
     helpers = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(helpers)
-    return helpers.PerceiverResampler
+    return helpers
+
+
+def perceiver_resampler():
+    """open_flamingo's class `PerceiverResampler`."""
+    return helpers().PerceiverResampler
 
 
 def evaluate(config, weights, x, cotangent, dtype):

@@ -22,7 +22,7 @@ struct ApplyCommand: ParsableCommand {
     @Option(help: "The configuration, a JSON object.")
     var config: String
 
-    @Option(help: "The weights, safetensors.")
+    @Option(help: "The weights: a safetensors file, the index of several, or the folder of either.")
     var weights: String
 
     @Option(help: "The inputs, safetensors.")
@@ -44,18 +44,8 @@ struct ApplyCommand: ParsableCommand {
         guard let dtype = DType(rawValue: dtype), dtype.isDifferentiable else {
             throw CommandError("--dtype \(dtype): expected is float32 or float64")
         }
-        guard let entry = ModuleCatalogue.entry(module) else {
-            throw CommandError(
-                "there is no module \(module); known are \(ModuleCatalogue.entries.map(\.name).joined(separator: ", "))"
-            )
-        }
-        guard let form = entry.form(layout) else {
-            throw CommandError(
-                "\(module) has no layout \(layout); known are \(entry.forms.map(\.layout).joined(separator: ", "))")
-        }
-        let instance = try form.instance(
-            try configuration(), weights: try SafetensorsFile(reading: weights).tensors(), dtype: dtype, owner: config,
-            source: weights)
+        let instance = try PublishedModule(module, layout: layout)
+            .instance(weights: weights, config: config, dtype: dtype)
         var given: NamedTensors = [:]
         var cotangents: NamedTensors = [:]
         for (name, tensor) in try SafetensorsFile(reading: inputs).tensors() {
@@ -76,23 +66,5 @@ struct ApplyCommand: ParsableCommand {
         }
         try writeSafetensors(outputs, to: output)
         if let gradients, let found { try writeSafetensors(found, to: gradients) }
-    }
-
-    private func configuration() throws -> [String: ConfigurationValue] {
-        guard let data = FileManager.default.contents(atPath: config) else {
-            throw FileError(path: config, problem: "the configuration cannot be read")
-        }
-        let problem = "is not a JSON object of configuration keys"
-        // A parity case keeps its configuration one level down.
-        if let parsed = try? JSONDecoder().decode(ParityCase.self, from: data) { return parsed.config }
-        guard let parsed = try? JSONDecoder().decode([String: ConfigurationValue].self, from: data) else {
-            throw FileError(path: config, problem: problem)
-        }
-        return parsed
-    }
-
-    private struct ParityCase: Decodable {
-        let module: String
-        let config: [String: ConfigurationValue]
     }
 }

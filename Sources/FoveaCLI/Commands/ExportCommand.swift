@@ -2,59 +2,86 @@ import ArgumentParser
 import Foundation
 import Fovea
 
-/// `fovea export`: a run's weights under the names that other programs know.
+/// `fovea export`: weights under the names that other programs know, in the type and the files that they want.
 struct ExportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "export", abstract: "Write a run's weights as safetensors.",
+        commandName: "export", abstract: "Write a run's weights, or weights from anywhere, as safetensors.",
         discussion: """
-            Layouts: native (our own names) and those of the run's compressor; `fovea modules` lists them.
+            Layouts: native (our own names) and those of the run's compressor; `fovea modules` lists them. With --module, \
+            PATH is no run but weights of that module under the names of --layout, and they are written again under the \
+            same names: in another type, in several files, or in one.
             """)
 
-    @Argument(help: ArgumentHelp("A run's folder, or a folder below its checkpoints.", valueName: "run"))
+    @Argument(
+        help: ArgumentHelp(
+            "A run's folder, or a folder below its checkpoints; with --module a safetensors file, the index of several, "
+                + "or the folder of either.", valueName: "path"))
     var path: String
 
     @Option(help: "Whose names the weights get.")
     var layout = "native"
 
-    @Option(help: "What to export: the compressor, or the whole model (native names only).")
+    @Option(help: "What to export of a run: the compressor, or the whole model (native names only).")
     var part = "compressor"
 
-    @Option(name: .shortAndLong, help: "The safetensors file to write.")
+    @Option(help: "Whose weights these are, such as perceiver-resampler, where the path is no run.")
+    var module: String?
+
+    @Option(help: "That module's configuration, a JSON object; as the weights and the defaults say unless given.")
+    var config: String?
+
+    @Option(help: "The type that floating-point weights are stored in: float32, bfloat16 or float16.")
+    var dtype = "float32"
+
+    @Option(help: "The most bytes of tensors in a file; the output is then a folder with files and their index.")
+    var maxShardBytes: Int?
+
+    @Option(name: .shortAndLong, help: "The safetensors file to write, or the folder.")
     var output: String
 
     func run() throws {
+        guard let floats = DType(rawValue: dtype), [.float32, .bfloat16, .float16].contains(floats) else {
+            throw CommandError("--dtype \(dtype): expected is float32, bfloat16 or float16")
+        }
         guard ["compressor", "model"].contains(part) else {
             throw CommandError("--part \(part): expected is compressor or model")
         }
-        let saved = try SavedRun(path)
-        let module: any Module = part == "model" ? saved.model : saved.model.compressor.base
-        let weights: NamedTensors
-        if layout == "native" {
-            weights = module.parameters
-        } else {
-            guard part == "compressor" else {
-                throw CommandError(
-                    "--layout \(layout): published names exist for the compressor alone; leave --part out")
-            }
-            weights = try published(module, saved.experiment.recipe.text("compressor.module"))
+        guard maxShardBytes ?? 1 > 0 else {
+            throw CommandError("--max-shard-bytes \(maxShardBytes!): expected is more than 0")
         }
-        try writeSafetensors(
-            weights,
-            metadata: [
-                "recipe": saved.experiment.recipe.name, "layout": layout, "fovea": foveaVersion, "format": "pt",
-            ], to: output)
-        print(
-            "wrote \(module.parameterCount.grouped) parameters in \(weights.count) tensors to \(output) (layout \(layout))"
-        )
+        let (weights, origin) = try module.map(ofFile) ?? ofRun()
+        let metadata = origin.merging(["layout": layout, "fovea": foveaVersion, "format": "pt"]) { $1 }
+        if let maxShardBytes {
+            try writeShardedSafetensors(
+                weights, floatsAs: floats, metadata: metadata, maxShardBytes: maxShardBytes, to: output)
+        } else {
+            try writeSafetensors(weights, floatsAs: floats, metadata: metadata, to: output)
+        }
+        let count = weights.values.reduce(0) { $0 + $1.count }
+        print("wrote \(count.grouped) parameters in \(weights.count) tensors to \(output) (layout \(layout))")
     }
 
-    /// The compressor's weights under the names of the layout.
-    private func published(_ module: any Module, _ name: String) throws -> NamedTensors {
-        let forms = ModuleCatalogue.entry(name)?.forms ?? []
-        guard let form = forms.first(where: { $0.layout == layout }), let weights = form.weights(of: module) else {
-            let known = ["native"] + forms.map(\.layout)
-            throw CommandError("--layout \(layout): expected is \(known.joined(separator: " or "))")
+    /// The weights of a published module, and where they come from.
+    private func ofFile(_ module: String) throws -> (NamedTensors, [String: String]) {
+        let published = try PublishedModule(module, layout: layout)
+        return (try published.instance(weights: path, config: config, dtype: .float32).weights, ["module": module])
+    }
+
+    /// The weights of a run, and where they come from.
+    private func ofRun() throws -> (NamedTensors, [String: String]) {
+        if config != nil { throw CommandError("--config: a run has its own; it goes with --module") }
+        let saved = try SavedRun(path)
+        let origin = ["recipe": saved.experiment.recipe.name]
+        let module: any Module = part == "model" ? saved.model : saved.model.compressor.base
+        if layout == "native" { return (module.parameters, origin) }
+        guard part == "compressor" else {
+            throw CommandError("--layout \(layout): published names exist for the compressor alone; leave --part out")
         }
-        return weights
+        // A compressor has the names of its own form alone: another form computes something else.
+        let form = try saved.experiment.recipe.compressorForm()
+        guard form.layout == layout, let weights = form.weights(of: module) else {
+            throw CommandError("--layout \(layout): expected is native or \(form.layout)")
+        }
+        return (weights, origin)
     }
 }

@@ -1,7 +1,7 @@
 import FoveaTensor
 
 /// How a parameter starts.
-public enum Initializer: Sendable {
+public enum Initializer: Sendable, Equatable {
     case zeros
     case ones
     /// Normal with mean 0.

@@ -79,6 +79,14 @@ public struct ModuleVisitor {
         member = value
     }
 
+    /// A layer of any kind that some configurations do without.
+    public mutating func module(_ key: String, _ member: inout (any UnaryLayer)?) {
+        guard var value = member else { return }
+        member = nil
+        module(key, &value)
+        member = value
+    }
+
     /// Modules in a row: `key.0`, `key.1`, …
     public mutating func modules<Member: Module>(_ key: String, _ members: inout [Member]) {
         for index in members.indices { module("\(key).\(index)", &members[index]) }

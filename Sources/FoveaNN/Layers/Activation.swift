@@ -7,6 +7,8 @@ public enum Activation: String, Sendable, CaseIterable, Codable {
     case geluTanh
     /// x · sigmoid(1.702 x), the GELU of CLIP. (Hendrycks and Gimpel, "Gaussian error linear units", 2016, §2.)
     case quickGelu
+    /// max(x, 0)². (So et al., "Primer", 2021.)
+    case squaredRelu
 
     /// The function, element by element.
     public func callAsFunction(_ x: Tensor) -> Tensor {
@@ -18,13 +20,14 @@ public enum Activation: String, Sendable, CaseIterable, Codable {
         case .silu: x.silu()
         case .geluTanh: x.geluTanh()
         case .quickGelu: (x * 1.702).silu() * (1 / 1.702)
+        case .squaredRelu: x.squaredRelu()
         }
     }
 
     /// The functions by the names that transformers' configurations use.
     private static let published: KeyValuePairs<String, Activation> = [
         "gelu": .gelu, "gelu_new": .geluTanh, "gelu_pytorch_tanh": .geluTanh, "quick_gelu": .quickGelu, "relu": .relu,
-        "sigmoid": .sigmoid, "silu": .silu, "swish": .silu, "tanh": .tanh,
+        "relu2": .squaredRelu, "sigmoid": .sigmoid, "silu": .silu, "swish": .silu, "tanh": .tanh,
     ]
 
     /// The names that transformers' configurations use.

@@ -1,6 +1,6 @@
 import FoveaTensor
 
-/// An MLP with a gate: y = W_down (act(W_gate x) ⊙ W_up x), [..., C] → [..., hidden] → [..., C]. With SiLU it is SwiGLU.
+/// An MLP with a gate: y = W_down (act(W_gate x) ⊙ W_up x), [..., C] → [..., hidden] → [..., D]. With SiLU it is SwiGLU.
 /// (Shazeer, "GLU variants improve transformer", 2020.)
 public struct GatedMLP: Module {
     public var gate: Linear
@@ -9,19 +9,20 @@ public struct GatedMLP: Module {
     public let activation: Activation
 
     /// - Parameters:
-    ///   - width: C.
+    ///   - width: C of the input.
     ///   - hidden: the width inside.
+    ///   - outputs: D; as wide as the input unless given.
     ///   - activation: the function of the gate.
     ///   - bias: whether the three layers have biases.
     ///   - initializer: how the weights start; as PyTorch's linear layers unless given.
     ///   - key: of the random numbers that the weights start with.
     public init(
-        _ width: Int, hidden: Int, activation: Activation = .silu, bias: Bool = false, initializer: Initializer? = nil,
-        key: RandomKey
+        _ width: Int, hidden: Int, outputs: Int? = nil, activation: Activation = .silu, bias: Bool = false,
+        initializer: Initializer? = nil, key: RandomKey
     ) {
         gate = Linear(width, hidden, bias: bias, initializer: initializer, key: key.folding("gate"))
         up = Linear(width, hidden, bias: bias, initializer: initializer, key: key.folding("up"))
-        down = Linear(hidden, width, bias: bias, initializer: initializer, key: key.folding("down"))
+        down = Linear(hidden, outputs ?? width, bias: bias, initializer: initializer, key: key.folding("down"))
         self.activation = activation
     }
 
@@ -31,7 +32,7 @@ public struct GatedMLP: Module {
         visitor.module("down", &down)
     }
 
-    /// x [..., C] → [..., C].
+    /// x [..., C] → [..., D].
     public func callAsFunction(_ x: Tensor) -> Tensor { down(activation(gate(x)) * up(x)) }
 }
 

@@ -24,6 +24,9 @@ public struct LayerNorm: Module {
     public func callAsFunction(_ x: Tensor) -> Tensor {
         layerNorm(x, weight: weight, bias: bias, epsilon: epsilon)
     }
+
+    /// The norm without its bias.
+    func withoutBias(_ x: Tensor) -> Tensor { layerNorm(x, weight: weight, bias: nil, epsilon: epsilon) }
 }
 
 extension LayerNorm {

@@ -12,13 +12,15 @@ public struct MLP: Module {
     ///   - outputs: D; as wide as the input unless given.
     ///   - activation: the function between the layers.
     ///   - bias: whether both layers have biases.
+    ///   - initializer: how the weights start; as PyTorch's linear layers unless given.
     ///   - key: of the random numbers that the weights start with.
     public init(
         _ width: Int, hidden: Int, outputs: Int? = nil, activation: Activation = .gelu, bias: Bool = true,
-        key: RandomKey
+        initializer: Initializer? = nil, key: RandomKey
     ) {
-        expand = Linear(width, hidden, bias: bias, key: key.folding("expand"))
-        contract = Linear(hidden, outputs ?? width, bias: bias, key: key.folding("contract"))
+        expand = Linear(width, hidden, bias: bias, initializer: initializer, key: key.folding("expand"))
+        contract = Linear(
+            hidden, outputs ?? width, bias: bias, initializer: initializer, key: key.folding("contract"))
         self.activation = activation
     }
 

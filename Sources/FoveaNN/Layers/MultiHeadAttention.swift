@@ -2,45 +2,84 @@ import FoveaTensor
 
 /// Attention in several heads, of a sequence to itself or to another one.
 ///
-/// Heads are consecutive stretches of the projected features: feature h·d + i is element i of head h.
-/// (Vaswani et al., "Attention is all you need", 2017, §3.2.2.)
+/// Heads are consecutive stretches of the projected features: feature h·d + i is element i of head h. There may be fewer
+/// heads of keys and values than of queries; head h of the query then reads key head ⌊h · G / H⌋.
+/// (Vaswani et al., "Attention is all you need", 2017, §3.2.2; Ainslie et al., "GQA", 2023.)
 public struct MultiHeadAttention: Module {
     /// [C] → [H·d].
     public var query: Linear
-    /// [Cm] → [H·d].
+    /// [Cm] → [G·d].
     public var key: Linear
-    /// [Cm] → [H·d].
+    /// [Cm] → [G·d].
     public var value: Linear
     /// [H·d] → [C].
     public var output: Linear
+    /// Over the d features of each head of the query; nil without.
+    public var queryNorm: (any UnaryLayer)?
+    /// Over the d features of each head of the keys; nil without.
+    public var keyNorm: (any UnaryLayer)?
     /// Of the attention weights, in training.
     public var dropout: Dropout
     /// H.
     public let heads: Int
+    /// G.
+    public let keyHeads: Int
+
+    /// What queries look at, projected once: keys and values, [B, G, M, d] each.
+    public struct Context: Sendable {
+        public var keys: Tensor
+        public var values: Tensor
+
+        public init(keys: Tensor, values: Tensor) {
+            self.keys = keys
+            self.values = values
+        }
+    }
 
     /// - Parameters:
     ///   - width: C of the queries and of the result.
     ///   - contextWidth: Cm of what is attended to; C unless given.
     ///   - heads: H.
+    ///   - keyHeads: G, a divisor of H; H unless given.
     ///   - headWidth: d; C / H unless given.
     ///   - bias: whether the four projections have biases.
+    ///   - headNorm: the norm over each head of queries and keys; none unless given.
     ///   - dropout: the share of attention weights that is dropped in training.
+    ///   - initializer: how the projections start; as PyTorch's linear layers unless given.
     ///   - randomKey: of the random numbers that the weights start with.
     public init(
-        _ width: Int, contextWidth: Int? = nil, heads: Int, headWidth: Int? = nil, bias: Bool = true,
-        dropout: Double = 0, key randomKey: RandomKey
+        _ width: Int, contextWidth: Int? = nil, heads: Int, keyHeads: Int? = nil, headWidth: Int? = nil,
+        bias: Bool = true, headNorm: Norm? = nil, dropout: Double = 0, initializer: Initializer? = nil,
+        key randomKey: RandomKey
     ) {
-        guard heads > 0, headWidth != nil || width % heads == 0 else {
-            trap("MultiHeadAttention", "width \(width) does not divide by \(heads) heads; give headWidth")
+        let groups = keyHeads ?? heads
+        if let problem = MultiHeadAttention.problem(width, heads: heads, keyHeads: groups, headWidth: headWidth) {
+            trap("MultiHeadAttention", problem)
         }
-        let inner = heads * (headWidth ?? width / heads)
-        let context = contextWidth ?? width
+        let headWidth = headWidth ?? width / heads
+        func linear(_ inputs: Int, _ outputs: Int, _ name: String) -> Linear {
+            Linear(inputs, outputs, bias: bias, initializer: initializer, key: randomKey.folding(name))
+        }
         self.heads = heads
+        self.keyHeads = groups
         self.dropout = Dropout(dropout)
-        query = Linear(width, inner, bias: bias, key: randomKey.folding("query"))
-        key = Linear(context, inner, bias: bias, key: randomKey.folding("key"))
-        value = Linear(context, inner, bias: bias, key: randomKey.folding("value"))
-        output = Linear(inner, width, bias: bias, key: randomKey.folding("output"))
+        query = linear(width, heads * headWidth, "query")
+        key = linear(contextWidth ?? width, groups * headWidth, "key")
+        value = linear(contextWidth ?? width, groups * headWidth, "value")
+        output = linear(heads * headWidth, width, "output")
+        queryNorm = headNorm?(headWidth)
+        keyNorm = headNorm?(headWidth)
+    }
+
+    /// What does not fit between these sizes, in a few words; nil when they do.
+    public static func problem(_ width: Int, heads: Int, keyHeads: Int, headWidth: Int?) -> String? {
+        guard heads > 0, headWidth != nil || width % heads == 0 else {
+            return "width \(width) does not divide by \(heads) heads; give the width of a head"
+        }
+        guard keyHeads > 0, heads % keyHeads == 0 else {
+            return "\(heads) heads cannot share \(keyHeads) key heads evenly"
+        }
+        return nil
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {
@@ -48,8 +87,13 @@ public struct MultiHeadAttention: Module {
         visitor.module("key", &key)
         visitor.module("value", &value)
         visitor.module("output", &output)
+        visitor.module("queryNorm", &queryNorm)
+        visitor.module("keyNorm", &keyNorm)
         visitor.module("dropout", &dropout)
     }
+
+    /// H·d.
+    public var innerWidth: Int { query.weight.shape[0] }
 
     /// x [B, N, C] attends to context [B, M, Cm], or to itself → [B, N, C].
     ///
@@ -72,13 +116,39 @@ public struct MultiHeadAttention: Module {
     public func callAsFunction(
         _ x: Tensor, context: Tensor? = nil, mask: Tensor? = nil, taps: [AttentionTap]
     ) -> (output: Tensor, taps: [Tensor]) {
-        let context = context ?? x
-        guard x.rank == 3, context.rank == 3 else {
-            trap("MultiHeadAttention", "x [B, N, C] and context [B, M, Cm] are needed", x, context)
-        }
+        self(x, to: projected(context ?? x), mask: mask, taps: taps)
+    }
+
+    /// Keys and values of a context [B, M, Cm], to be attended to more than once.
+    public func projected(_ context: Tensor) -> Context {
+        guard context.rank == 3 else { trap("MultiHeadAttention", "context [B, M, Cm] is needed", context) }
+        return Context(
+            keys: normed(key(context).splitIntoHeads(keyHeads)), values: value(context).splitIntoHeads(keyHeads))
+    }
+
+    /// Keys under their norm, without its bias: what all keys have in common shifts the scores of a query alike, which no
+    /// softmax sees. Left out, its gradient is zero and not rounding.
+    private func normed(_ keys: Tensor) -> Tensor {
+        if let norm = keyNorm as? LayerNorm { return norm.withoutBias(keys) }
+        return keyNorm?(keys) ?? keys
+    }
+
+    /// x [B, N, C] attends to what has been projected → [B, N, C].
+    ///
+    /// - Parameters:
+    ///   - x: [B, N, C].
+    ///   - context: keys and values.
+    ///   - mask: bool, broadcast to [B, H, N, M]; true where x may look.
+    ///   - taps: what to hand out.
+    /// - Returns: [B, N, C], and a constant for each tap.
+    public func callAsFunction(
+        _ x: Tensor, to context: Context, mask: Tensor? = nil, taps: [AttentionTap] = []
+    ) -> (output: Tensor, taps: [Tensor]) {
+        guard x.rank == 3 else { trap("MultiHeadAttention", "x [B, N, C] is needed", x) }
+        let queries = query(x).splitIntoHeads(heads)
         let (attended, tapped) = attention(
-            query: query(x).splitIntoHeads(heads), keys: key(context).splitIntoHeads(heads),
-            values: value(context).splitIntoHeads(heads), mask: mask, dropout: dropout.draw, taps: taps)
+            query: queryNorm?(queries) ?? queries, keys: context.keys, values: context.values, mask: mask,
+            dropout: dropout.draw, taps: taps)
         return (output(attended.joiningHeads()), tapped)
     }
 }
@@ -94,23 +164,28 @@ extension MultiHeadAttention {
                     .size("width", "C", from: .axis(1, of: "query.weight")),
                     .size("contextWidth", "Cm, or null for C", default: .null, from: .axis(1, of: "key.weight")),
                     .size("heads", "H"),
+                    .size("keyHeads", "G, or null for H", default: .null),
                     .size("headWidth", "d, or null for C / H", default: .null),
                     .flag("bias", "whether there are biases", default: true, from: .presence(of: "query.bias")),
+                    .flag(
+                        "headNorm", "whether each head of queries and keys has a layer norm", default: false,
+                        from: .presence(of: "queryNorm.weight")),
                 ],
                 inputs: [.init("x", "[B, N, width]"), .init("context", "[B, M, contextWidth]")],
                 outputs: [.init("y", "[B, N, width]")],
-                sample: ["width": 6, "contextWidth": 4, "heads": 2, "headWidth": 4],
-                sampleInputs: { ["x": $0.uniform([2, 3, 6]), "context": $0.uniform([2, 5, 4])] },
+                sample: ["width": 8, "contextWidth": 4, "heads": 4, "keyHeads": 2, "headWidth": 3, "headNorm": true],
+                sampleInputs: { ["x": $0.uniform([2, 3, 8]), "context": $0.uniform([2, 5, 4])] },
                 make: { configuration in
                     let (width, heads) = (configuration.int("width"), configuration.int("heads"))
+                    let keyHeads = configuration.optionalInt("keyHeads") ?? heads
                     let headWidth = configuration.optionalInt("headWidth")
-                    guard headWidth != nil || width % heads == 0 else {
-                        throw configuration.error(
-                            "\"width\" \(width) does not divide by \(heads) heads; give \"headWidth\"")
+                    if let problem = problem(width, heads: heads, keyHeads: keyHeads, headWidth: headWidth) {
+                        throw configuration.error(problem)
                     }
                     return MultiHeadAttention(
                         width, contextWidth: configuration.optionalInt("contextWidth"), heads: heads,
-                        headWidth: headWidth, bias: configuration.bool("bias"), key: configuration.key)
+                        keyHeads: keyHeads, headWidth: headWidth, bias: configuration.bool("bias"),
+                        headNorm: configuration.bool("headNorm") ? .layer() : nil, key: configuration.key)
                 },
                 run: { ["y": $0($1["x"], context: $1["context"])] })
         ])

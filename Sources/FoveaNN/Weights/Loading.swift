@@ -5,21 +5,29 @@ import OrderedCollections
 extension Module {
     /// Writes the parameters as safetensors, under the names of a layout.
     ///
-    /// - Throws: `FileError` when the file cannot be written; an older file of that name then stays as it was.
+    /// - Parameters:
+    ///   - path: the file.
+    ///   - layout: the names; the module's own paths unless given.
+    ///   - floats: the type that the parameters are stored in; their own unless given.
+    ///   - metadata: texts to keep beside them.
+    /// - Throws: `FileError` when the file cannot be written, or a parameter overflows the type; an older file of that
+    ///   name then stays as it was.
     public func save(
-        to path: String, layout: WeightLayout<Self> = .native, metadata: [String: String] = [:]
+        to path: String, layout: WeightLayout<Self> = .native, floatsAs floats: DType? = nil,
+        metadata: [String: String] = [:]
     ) throws(FileError) {
         try writeSafetensors(
-            layout.published(parameters), metadata: metadata.merging(["format": "pt"]) { given, _ in given }, to: path)
+            layout.published(parameters), floatsAs: floats,
+            metadata: metadata.merging(["format": "pt"]) { given, _ in given }, to: path)
     }
 
-    /// Takes the parameters from a safetensors file that has them under the names of a layout.
+    /// Takes the parameters from safetensors that have them under the names of a layout.
     ///
     /// A prefix that all names have in the file, such as `perceiver.`, is found by itself; tensors outside it belong to
     /// other modules and are left alone.
     ///
     /// - Parameters:
-    ///   - path: the safetensors file.
+    ///   - path: a safetensors file, the index of several, or the folder of either: see `SafetensorsArchive`.
     ///   - layout: the names of the parameters in the file; the module's own paths unless given.
     ///   - strict: whether missing, unexpected and misshapen tensors are an error. Otherwise what fits is taken, and
     ///     the report tells the rest.
@@ -28,7 +36,7 @@ extension Module {
     public mutating func load(
         from path: String, layout: WeightLayout<Self> = .native, strict: Bool = true
     ) throws -> LoadReport {
-        try load(from: try SafetensorsFile(reading: path).tensors(), source: path, layout: layout, strict: strict)
+        try load(from: try SafetensorsArchive(reading: path).tensors(), source: path, layout: layout, strict: strict)
     }
 
     /// Takes the parameters from tensors under the names of a layout, cast to the parameters' types.

@@ -1,20 +1,18 @@
-import FoveaNN
-
 extension ConfigurationKey {
     /// What every configuration of transformers may hold besides its model's own keys.
-    static let transformers: [ConfigurationKey] = [
+    package static let transformers: [ConfigurationKey] = [
         "_name_or_path", "architectures", "chunk_size_feed_forward", "dtype", "id2label", "is_encoder_decoder",
         "label2id", "model_type", "output_attentions", "output_hidden_states", "problem_type", "return_dict",
         "torch_dtype", "transformers_version",
     ].map { .ignored($0) }
 
     /// What configurations of language models of transformers say of generation.
-    static let generation: [ConfigurationKey] = [
+    package static let generation: [ConfigurationKey] = [
         .ignored("use_cache"), .ignored("pad_token_id"), .ignored("bos_token_id"), .ignored("eos_token_id"),
     ]
 
     /// The rotary angles, by transformers 5 (`rope_parameters`) and as before it (`rope_theta`, `rope_scaling`).
-    static let rotary: [ConfigurationKey] = {
+    package static let rotary: [ConfigurationKey] = {
         let kinds = ["rope_type", "type"].map {
             choice($0, "how angles are stretched", of: ["default"], default: "default")
         }
@@ -30,5 +28,5 @@ extension ConfigurationKey {
 
 extension Configuration {
     /// The base of the rotary angles, wherever it stands.
-    var rotaryBase: Double { object("rope_parameters")?["rope_theta"]?.number ?? double("rope_theta") }
+    package var rotaryBase: Double { object("rope_parameters")?["rope_theta"]?.number ?? double("rope_theta") }
 }
