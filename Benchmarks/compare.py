@@ -66,10 +66,13 @@ def fovea(name, options):
 
 
 def compare(name, options):
-    """Fovea's measurements, and for each peer its measurements round by round."""
+    """Fovea's measurements, for each peer its measurements round by round, and the peak of memory of PyTorch's process."""
     peers = {peer: Peer(script, name, options) for peer, script in PEERS.items() if peer in options.peers}
-    # Peers prepare (and compile) in a round that does not count.
-    ready = {peer: process for peer, process in peers.items() if process.time()}
+    # Peers prepare (and compile) in a round that does not count. The first mode's peak of memory does: later the same
+    # process has compiled as well.
+    first = {peer: process.time() for peer, process in peers.items()}
+    ready = {peer: process for peer, process in peers.items() if first[peer]}
+    peak = first["PyTorch"][0]["peakBytes"] if "PyTorch" in ready else None
     ours, theirs = [], {peer: [] for peer in ready}
     for _ in range(options.rounds):
         ours.append(fovea(name, options))
@@ -78,14 +81,14 @@ def compare(name, options):
     for peer, process in peers.items():
         if complaint := process.close():
             print(f"{name}: {peer}: {complaint}", file=sys.stderr)
-    return ours, theirs
+    return ours, theirs, peak
 
 
 def best(measurements):
     return min(measurements, key=lambda m: m["minMilliseconds"])
 
 
-def row(name, ours, theirs, peers):
+def row(name, ours, theirs, peak, peers):
     cells = [name, f"{statistics.median(m['minMilliseconds'] for m in ours):.3f}"]
     for peer in peers:
         rounds = theirs.get(peer)
@@ -96,11 +99,8 @@ def row(name, ours, theirs, peers):
         time = statistics.median(m["minMilliseconds"] for m in fastest)
         ratios = [m["minMilliseconds"] / f["minMilliseconds"] for m, f in zip(ours, fastest)]
         cells += [f"{time:.3f} {statistics.mode(f['mode'] for f in fastest)}", f"{statistics.median(ratios):.2f}"]
-    mebibytes = [max(m["peakBytes"] for m in ours)]
-    # The first mode of PyTorch, before anything is compiled in its process.
-    if theirs.get("PyTorch"):
-        mebibytes.append(theirs["PyTorch"][0][0]["peakBytes"])
-    cells.append(" / ".join(f"{peak / 2**20:.0f}" for peak in mebibytes))
+    peaks = [max(m["peakBytes"] for m in ours)] + ([peak] if peak else [])
+    cells.append(" / ".join(f"{bytes / 2**20:.0f}" for bytes in peaks))
     return cells
 
 
@@ -127,8 +127,7 @@ def main():
     print("| benchmark | Fovea ms |" + "".join(f" {peer} ms | ratio |" for peer in options.peers) + " peak MiB, ours / PyTorch |")
     print("|---|--:|" + "--:|--:|" * len(options.peers) + "--:|")
     for name in options.names or harness.NAMES:
-        ours, theirs = compare(name, options)
-        print("| " + " | ".join(row(name, ours, theirs, options.peers)) + " |", flush=True)
+        print("| " + " | ".join(row(name, *compare(name, options), options.peers)) + " |", flush=True)
 
 
 if __name__ == "__main__":
