@@ -51,6 +51,10 @@ private let wide = 1e-12
         #expect(difference(layer(x, angles: still, isCausal: false), reference(x)) < wide)
         let seen = Tensor((0..<25).map { $0 % 5 <= $0 / 5 }, shape: [5, 5])
         #expect(difference(layer(x, angles: still), reference(x, mask: seen)) < wide)
+        let taps: [AttentionTap] = [.columnMean(of: 1..<4, heads: .each), .rows([4])]
+        let (output, tapped) = layer(x, angles: still, taps: taps)
+        #expect(output.bytes() == layer(x, angles: still).bytes())
+        for (a, b) in zip(tapped, reference(x, mask: seen, taps: taps).taps) { #expect(difference(a, b) < wide) }
         let some = Tensor((0..<25).map { $0 % 3 != 1 }, shape: [5, 5])
         #expect(difference(layer(x, angles: still, mask: some, isCausal: false), reference(x, mask: some)) < wide)
     }

@@ -88,13 +88,28 @@ public struct SelfAttention: Module {
     public func callAsFunction(
         _ x: Tensor, angles: RotaryAngles, mask: Tensor? = nil, isCausal: Bool = true
     ) -> Tensor {
+        self(x, angles: angles, mask: mask, isCausal: isCausal, taps: []).output
+    }
+
+    /// The same, and what token reducers need to know of the attention.
+    ///
+    /// - Parameters:
+    ///   - x: [B, T, C].
+    ///   - angles: of the positions of x: [T], or [B, 1, T].
+    ///   - mask: bool, broadcast to [B, H, T, T]; true where a query may look.
+    ///   - isCausal: whether each may look at itself and what stands before it alone.
+    ///   - taps: what to hand out.
+    /// - Returns: [B, T, C], and a constant for each tap; `AttentionTap` says of what shape.
+    public func callAsFunction(
+        _ x: Tensor, angles: RotaryAngles, mask: Tensor? = nil, isCausal: Bool = true, taps: [AttentionTap]
+    ) -> (output: Tensor, taps: [Tensor]) {
         guard x.rank == 3 else { trap("SelfAttention", "[B, T, C] is needed", x) }
-        let attended = attention(
+        let (attended, tapped) = attention(
             query: query(x).splitIntoHeads(heads).rotaryEmbedded(angles),
             keys: key(x).splitIntoHeads(keyHeads).rotaryEmbedded(angles),
-            values: value(x).splitIntoHeads(keyHeads), mask: mask, isCausal: isCausal,
-            dropout: dropout.draw)
-        return output(attended.joiningHeads())
+            values: value(x).splitIntoHeads(keyHeads), mask: mask, isCausal: isCausal, dropout: dropout.draw,
+            taps: taps)
+        return (output(attended.joiningHeads()), tapped)
     }
 }
 
