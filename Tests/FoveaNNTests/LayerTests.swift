@@ -51,6 +51,8 @@ private func naive(_ activation: Activation, _ x: Double) -> Double {
     case .silu: x / (1 + exp(-x))
     case .geluTanh: 0.5 * x * (1 + tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)))
     case .quickGelu: x / (1 + exp(-1.702 * x))
+    case .hardSigmoid: min(max(x + 3, 0), 6) / 6
+    case .hardSwish: x * min(max(x + 3, 0), 6) / 6
     }
 }
 

@@ -7,6 +7,11 @@ public enum Activation: String, Sendable, CaseIterable, Codable {
     case geluTanh
     /// x · sigmoid(1.702 x), the GELU of CLIP. (Hendrycks and Gimpel, "Gaussian error linear units", 2016, §2.)
     case quickGelu
+    /// min(max(x + 3, 0), 6) / 6, a sigmoid of three straight pieces. (Howard et al., "Searching for MobileNetV3", 2019,
+    /// §5.2.)
+    case hardSigmoid
+    /// x · hardSigmoid(x), from the same place.
+    case hardSwish
 
     /// The function, element by element.
     public func callAsFunction(_ x: Tensor) -> Tensor {
@@ -18,6 +23,8 @@ public enum Activation: String, Sendable, CaseIterable, Codable {
         case .silu: x.silu()
         case .geluTanh: x.geluTanh()
         case .quickGelu: (x * 1.702).silu() * (1 / 1.702)
+        case .hardSigmoid: (x + 3).clamped(min: 0, max: 6) * (1.0 / 6)
+        case .hardSwish: x * Activation.hardSigmoid(x)
         }
     }
 

@@ -56,9 +56,12 @@ public struct MultiHeadAttention: Module {
     /// - Parameters:
     ///   - x: [B, N, C], what the queries are made of.
     ///   - context: [B, M, Cm], what the keys and values are made of; x unless given.
+    ///   - values: [B, M, Cm], what the values are made of where that is not the context.
     ///   - mask: bool, broadcast to [B, H, N, M]; true where x may look.
-    public func callAsFunction(_ x: Tensor, context: Tensor? = nil, mask: Tensor? = nil) -> Tensor {
-        self(x, context: context, mask: mask, taps: []).output
+    public func callAsFunction(
+        _ x: Tensor, context: Tensor? = nil, values: Tensor? = nil, mask: Tensor? = nil
+    ) -> Tensor {
+        self(x, context: context, values: values, mask: mask, taps: []).output
     }
 
     /// The same, and what token reducers need to know of the attention.
@@ -66,11 +69,12 @@ public struct MultiHeadAttention: Module {
     /// - Parameters:
     ///   - x: [B, N, C].
     ///   - context: [B, M, Cm]; x unless given.
+    ///   - values: [B, M, Cm]; the context unless given.
     ///   - mask: bool, broadcast to [B, H, N, M]; true where x may look.
     ///   - taps: what to hand out.
     /// - Returns: [B, N, C], and a constant for each tap; `AttentionTap` says of what shape.
     public func callAsFunction(
-        _ x: Tensor, context: Tensor? = nil, mask: Tensor? = nil, taps: [AttentionTap]
+        _ x: Tensor, context: Tensor? = nil, values: Tensor? = nil, mask: Tensor? = nil, taps: [AttentionTap]
     ) -> (output: Tensor, taps: [Tensor]) {
         let context = context ?? x
         guard x.rank == 3, context.rank == 3 else {
@@ -78,7 +82,7 @@ public struct MultiHeadAttention: Module {
         }
         let (attended, tapped) = attention(
             query: query(x).splitIntoHeads(heads), keys: key(context).splitIntoHeads(heads),
-            values: value(context).splitIntoHeads(heads), mask: mask, dropout: dropout.draw, taps: taps)
+            values: value(values ?? context).splitIntoHeads(heads), mask: mask, dropout: dropout.draw, taps: taps)
         return (output(attended.joiningHeads()), tapped)
     }
 }
