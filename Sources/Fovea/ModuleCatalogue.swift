@@ -8,10 +8,12 @@ import FoveaNN
 public enum ModuleCatalogue {
     /// The methods, the models, then the layers.
     public static let entries: [ModuleEntry] = [
-        PerceiverResampler.entry, GatedCrossAttention.entry,
+        PerceiverResampler.entry, GatedCrossAttention.entry, PatchMerger.entry, MLPProjector.entry, SpatialPool.entry,
+        AnyResolution.entry, PixelShuffle.entry, CAbstractor.entry, LDP.entry, TokenPacker.entry,
         CompressorClassifier<PerceiverResampler>.entry, VisionEncoder.entry, LanguageModel.entry,
         Linear.entry, LayerNorm.entry, RMSNorm.entry, MLP.entry, GatedMLP.entry, MultiHeadAttention.entry,
-        SelfAttention.entry, TransformerBlock.entry, PatchEmbedding.entry,
+        SelfAttention.entry, TransformerBlock.entry, PatchEmbedding.entry, Convolution2D.entry, LayerNorm2D.entry,
+        SqueezeExcitation.entry,
     ]
 
     /// The entry of this name.

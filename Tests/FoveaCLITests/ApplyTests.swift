@@ -99,7 +99,7 @@ struct ApplyTests {
         .init("a configuration that is a list", config: "[1]", mentions: ["c.json", "JSON object"]),
         .init(
             "a default that the weights rule out", config: #"{"dim": 4}"#,
-            mentions: ["c.json", "\"dim_head\"", "is [6, 4]", "does not divide by \"heads\", which is 8"]),
+            mentions: ["c.json", "\"dim_head\"", "is [6, 4]", "does not divide by 8, which \"heads\" says"]),
         .init(
             "a key unknown", config: #"{"dim": 4, "depht": 2}"#,
             mentions: ["c.json", "unknown configuration key \"depht\"", "known are dim, depth"]),

@@ -52,6 +52,8 @@ private func naive(_ activation: Activation, _ x: Double) -> Double {
     case .geluTanh: 0.5 * x * (1 + tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)))
     case .quickGelu: x / (1 + exp(-1.702 * x))
     case .squaredRelu: max(x, 0) * max(x, 0)
+    case .hardSigmoid: min(max(x + 3, 0), 6) / 6
+    case .hardSwish: x * min(max(x + 3, 0), 6) / 6
     }
 }
 

@@ -21,6 +21,28 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
         var source = SampleSource(key: RandomKey(seed: seed).folding(entry.name))
         return form.sampleInputs(&source)
     }
+
+    /// Inputs and outputs by name as they are of one member of a batch; packed members take several rows each.
+    func member(_ member: Int, of tensors: NamedTensors, _ configuration: Configuration) throws -> NamedTensors {
+        var part: NamedTensors = [:]
+        for (name, tensor) in tensors {
+            let rows = try rows(of: name, configuration)
+            part[name] = tensor.sliced(axis: 0, member * rows..<(member + 1) * rows)
+        }
+        return part
+    }
+
+    /// How many members a batch of inputs has.
+    func memberCount(_ inputs: NamedTensors, _ configuration: Configuration) throws -> Int {
+        let counts = try inputs.map { name, tensor in try tensor.shape[0] / rows(of: name, configuration) }
+        let count = try #require(counts.first)
+        try #require(counts.allSatisfy { $0 == count }, "an input has no batch axis")
+        return count
+    }
+
+    private func rows(of name: String, _ configuration: Configuration) throws -> Int {
+        try #require((form.inputs + form.outputs).first { $0.name == name }).rowsPerMember(configuration)
+    }
 }
 
 @Suite struct CatalogueTests {
@@ -76,17 +98,16 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
         let (a, b) = (sample.inputs(seed: 0), sample.inputs(seed: 1))
         var whole: NamedTensors = [:]
         for (name, tensor) in a { whole[name] = concatenated([tensor, b[name]!], axis: 0) }
-        let size = try #require(whole.values.first?.shape[0])
-        try #require(whole.values.allSatisfy { $0.shape[0] == size }, "an input has no batch axis")
+        let size = try sample.memberCount(whole, try sample.instance().configuration)
         for (dtype, tolerance) in [(DType.float64, 1e-13), (.float32, 1e-6)] {
             let instance = try sample.instance(dtype)
             let inputs = whole.mapValues { $0.dtype.isDifferentiable ? $0.cast(to: dtype) : $0 }
             let together = try instance.outputs(inputs)
             for member in 0..<size {
-                let alone = try instance.outputs(inputs.mapValues { $0.sliced(axis: 0, member..<member + 1) })
-                for (name, output) in alone {
-                    let part = together[name]!.sliced(axis: 0, member..<member + 1)
-                    let difference = relativeDifference(output, part)
+                let parts = try sample.member(member, of: together, instance.configuration)
+                let one = try sample.member(member, of: inputs, instance.configuration)
+                for (name, output) in try instance.outputs(one) {
+                    let difference = relativeDifference(output, parts[name]!)
                     #expect(difference <= tolerance, "\(name) of member \(member) in \(dtype)")
                 }
             }
@@ -102,11 +123,13 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
         let key = RandomKey(seed: 5)
         let cotangents = try instance.outputs(whole).mapValues { Tensor.normal($0.shape, key: key, dtype: .float64) }
         let together = try instance.gradients(whole, cotangents: cotangents)
-        let size = try #require(whole.values.first?.shape[0])
+        let size = try sample.memberCount(whole, instance.configuration)
         // Micro-batches of one member each, added up.
         let parts = try (0..<size).map { member in
-            func part(_ tensor: Tensor) -> Tensor { tensor.sliced(axis: 0, member..<member + 1) }
-            return try instance.gradients(whole.mapValues(part), cotangents: cotangents.mapValues(part))
+            func part(_ tensors: NamedTensors) throws -> NamedTensors {
+                try sample.member(member, of: tensors, instance.configuration)
+            }
+            return try instance.gradients(part(whole), cotangents: part(cotangents))
         }
         for name in instance.weights.keys {
             let sum = parts.dropFirst().reduce(parts[0][name]!) { $0 + $1[name]! }
@@ -211,9 +234,13 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
             inputs = sample.inputs()
             inputs["more"] = tensor
             #expect(throws: ModuleInputError.self) { _ = try instance.outputs(inputs) }
-            // One element more along the last axis, and integers.
+            // One element more along the last axis whose length is no free choice, and integers.
             inputs = sample.inputs()
-            inputs[name] = concatenated([tensor, tensor.sliced(axis: -1, 0..<1)], axis: -1)
+            let role = try #require(form.inputs.first { $0.name == name })
+            let words = role.shape.dropFirst().dropLast().split(separator: ",")
+            let fixed = try #require(words.lastIndex { word in form.keys.contains { word.contains($0.name) } })
+            let axis = fixed - words.count
+            inputs[name] = concatenated([tensor, tensor.sliced(axis: axis, 0..<1)], axis: axis)
             #expect(throws: ModuleInputError.self, "\(name)") { _ = try instance.outputs(inputs) }
             inputs[name] = tensor.cast(to: .int64)
             #expect(throws: ModuleInputError.self, "\(name)") { _ = try instance.outputs(inputs) }

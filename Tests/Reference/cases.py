@@ -44,13 +44,13 @@ def of_module(module, call=None):
 
     def run(weights, inputs):
         caller.to(next(iter(inputs.values())).dtype)
-        named = {**dict(caller.named_buffers()), **{"inner." + name: value for name, value in weights.items()}}
+        named = {"inner." + name: value for name, value in weights.items()}
         return functional_call(caller, named, (inputs,), strict=True)
     return run
 
 
 def write(name, config, run, weights, inputs, output="tokens", prefix="", seed=0):
-    """Writes the case `name` = module.layout.tag, or nothing where a tensor is neither float32 nor a mask.
+    """Writes the case `name` = module.layout.tag, or nothing where a tensor is not float32.
 
     `run(weights, inputs)` gives the output from tensors by name. All is computed in float64 from the stored float32
     values. `prefix` stands in front of the weights' names in the files.
@@ -58,20 +58,18 @@ def write(name, config, run, weights, inputs, output="tokens", prefix="", seed=0
     module, tag = name.split(".", 1)
     layout = tag.rsplit(".", 1)[0]
     for key, value in {**weights, **inputs}.items():
-        if value.dtype not in (torch.float32, torch.bool):
-            raise TypeError(f"{name}: {key} is {value.dtype}, expected float32 or bool")
+        if value.dtype != torch.float32:
+            raise TypeError(f"{name}: {key} is {value.dtype}, expected float32")
     wide = {key: value.double().requires_grad_() for key, value in weights.items()}
-    active = {key: value.double().requires_grad_() for key, value in inputs.items() if value.dtype != torch.bool}
-    tokens = run(wide, {**inputs, **active})
+    wide_inputs = {key: value.double().requires_grad_() for key, value in inputs.items()}
+    tokens = run(wide, wide_inputs)
     cotangent = numbers(seed + 1000)(*tokens.shape)
-    leaves = {**{prefix + key: value for key, value in wide.items()}, **active}
+    leaves = {**{prefix + key: value for key, value in wide.items()}, **wide_inputs}
     gradients = torch.autograd.grad((tokens * cotangent.double()).sum(), list(leaves.values()), allow_unused=True)
     gradients = {
         key: torch.zeros_like(leaf) if gradient is None else gradient.contiguous()
         for (key, leaf), gradient in zip(leaves.items(), gradients)
     }
-    if not all(torch.isfinite(value).all() for value in [tokens, *gradients.values()]):
-        raise ValueError(f"{name}: the published code gives numbers that are not finite")
     folder = FIXTURES / name
     folder.mkdir(parents=True, exist_ok=True)
     case = {"module": module, "layout": layout, "config": config, "outputs": [output]}

@@ -34,6 +34,9 @@ struct ApplyCommand: ParsableCommand {
     @Option(help: "Where the gradients go, safetensors.")
     var gradients: String?
 
+    @Option(help: "Where the weights go, as the module holds them and under the layout's names, safetensors.")
+    var export: String?
+
     @Option(help: "The type to compute in: float32 or float64.")
     var dtype = "float32"
 
@@ -66,5 +69,8 @@ struct ApplyCommand: ParsableCommand {
         }
         try writeSafetensors(outputs, to: output)
         if let gradients, let found { try writeSafetensors(found, to: gradients) }
+        if let export {
+            try writeSafetensors(instance.weights, metadata: ["format": "pt", "layout": layout], to: export)
+        }
     }
 }

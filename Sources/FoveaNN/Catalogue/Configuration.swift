@@ -65,8 +65,7 @@ public struct Configuration: Sendable {
         _ key: ConfigurationKey, _ shapes: WeightShapes?
     ) throws(ModuleInputError) -> (value: ConfigurationValue, place: String)? {
         guard let shapes, let source = key.source else { return nil }
-        var divisor: Int?
-        if let name = source.divisor, case .int(let value)? = values[name] { divisor = value }
+        let divisor = source.divisor.flatMap { divisor in values[divisor.key].flatMap(divisor.value) }
         do {
             return try shapes.value(of: source, divisor: divisor)
         } catch {
@@ -124,6 +123,18 @@ public struct Configuration: Sendable {
         case .object(let values): return values
         case .null: return nil
         default: trap("Configuration", "\"\(key)\" is declared as no object")
+        }
+    }
+
+    /// The value of a list of pairs.
+    public func pairs(_ key: String) -> [(Int, Int)] {
+        guard case .list(let values) = value(key) else { trap("Configuration", "\"\(key)\" is declared as no list") }
+        return values.compactMap {
+            if case .list(let pair) = $0, case .int(let first) = pair[0], case .int(let second) = pair[1] {
+                (first, second)
+            } else {
+                nil
+            }
         }
     }
 }

@@ -16,12 +16,15 @@ public struct ConfigurationKey: Sendable {
         case number
         case flag
         case choice([String])
+        case text(expected: String, fits: @Sendable (String) -> Bool)
         /// As many whole numbers as stated, or any number of them, from 1 on.
         case sizes(count: Int?)
         /// An object of these keys, none of them required.
         case object([ConfigurationKey])
         case constant(ConfigurationValue)
         case anything
+        /// Pairs of whole numbers from 1 on.
+        case pairs
     }
 
     private init(
@@ -69,6 +72,22 @@ public struct ConfigurationKey: Sendable {
         ConfigurationKey(name, summary, .choice(words), defaultValue, nil)
     }
 
+    /// A word out of more than can be listed, such as one with a number in it.
+    ///
+    /// - Parameters:
+    ///   - name: the published name.
+    ///   - summary: what it sets, in a few words.
+    ///   - defaultValue: what an absent key means; nil where the key is required.
+    ///   - expected: which words there are, for errors.
+    ///   - source: the weights that tell the value too.
+    ///   - fits: whether a word is one of them.
+    public static func text(
+        _ name: String, _ summary: String, default defaultValue: ConfigurationValue? = nil, expected: String,
+        from source: DimensionSource? = nil, where fits: @escaping @Sendable (String) -> Bool
+    ) -> ConfigurationKey {
+        ConfigurationKey(name, summary, .text(expected: expected, fits: fits), defaultValue, source)
+    }
+
     /// A list of whole numbers from 1 on, such as a grid; of `count` of them where that is given.
     public static func sizes(
         _ name: String, _ summary: String, count: Int? = nil, default defaultValue: ConfigurationValue? = nil
@@ -94,6 +113,13 @@ public struct ConfigurationKey: Sendable {
         _ name: String, _ summary: String = "without influence here", default defaultValue: ConfigurationValue = .null
     ) -> ConfigurationKey {
         ConfigurationKey(name, summary, .anything, defaultValue, nil)
+    }
+
+    /// A list of pairs of whole numbers from 1 on, such as the heights and widths of pictures.
+    public static func pairs(
+        _ name: String, _ summary: String, default defaultValue: ConfigurationValue? = nil
+    ) -> ConfigurationKey {
+        ConfigurationKey(name, summary, .pairs, defaultValue, nil)
     }
 
     /// What a value of this key must be, for errors; nil when this one is.
@@ -123,6 +149,11 @@ public struct ConfigurationKey: Sendable {
             }
             return nil
         case (.object, _): return "must be an object\(orNull)"
+        case (.text(_, let fits), .string(let word)) where fits(word): return nil
+        case (.text(let expected, _), _): return "must be \(expected), not \(value)"
+        case (.pairs, .list(let pairs)) where !pairs.isEmpty && pairs.allSatisfy { isPair($0, below: largest) }:
+            return nil
+        case (.pairs, _): return "must be a list of pairs of whole numbers from 1 on"
         case (.sizes(let count), .list(let values)):
             let fit = values.allSatisfy { if case .int(1...largest) = $0 { true } else { false } }
             if fit, count == nil ? !values.isEmpty : values.count == count { return nil }
@@ -130,5 +161,10 @@ public struct ConfigurationKey: Sendable {
         case (.sizes(let count), _):
             return "must be a list of \(count.map { "\($0) " } ?? "")whole numbers from 1 on\(orNull)"
         }
+    }
+
+    private func isPair(_ value: ConfigurationValue, below largest: Int) -> Bool {
+        guard case .list(let values) = value, values.count == 2 else { return false }
+        return values.allSatisfy { if case .int(1...largest) = $0 { true } else { false } }
     }
 }

@@ -4,22 +4,39 @@
 /// component.
 public struct DimensionSource: Sendable {
     enum Rule: Sendable {
-        case axis(Int, String)
-        case count(String)
+        case axis(Int, [String])
+        case count(String, @Sendable (Int) -> ConfigurationValue)
         case presence(String)
     }
     let rule: Rule
-    /// The key whose value the length is divided by.
-    let divisor: String?
+    /// The key whose value the length is divided by, and the number that its value stands for.
+    let divisor: (key: String, value: @Sendable (ConfigurationValue) -> Int?)?
 
     /// The length of an axis of a tensor, or, with a divisor, how many times that key's value goes into it.
-    public static func axis(_ axis: Int, of tensor: String, over divisor: String? = nil) -> DimensionSource {
-        DimensionSource(rule: .axis(axis, tensor), divisor: divisor)
+    ///
+    /// - Parameters:
+    ///   - axis: which axis.
+    ///   - tensors: names of the tensor; the first that there is tells.
+    ///   - divisor: the key whose value goes into the length.
+    ///   - number: what that value stands for, where it is no size itself.
+    public static func axis(
+        _ axis: Int, of tensors: String..., over divisor: String? = nil,
+        as number: @escaping @Sendable (ConfigurationValue) -> Int? = {
+            if case .int(let size) = $0 { size } else { nil }
+        }
+    ) -> DimensionSource {
+        DimensionSource(rule: .axis(axis, tensors), divisor: divisor.map { ($0, number) })
     }
 
     /// How many tensors there are of these names: layers, where `*` counts them.
-    public static func count(of pattern: String) -> DimensionSource {
-        DimensionSource(rule: .count(pattern), divisor: nil)
+    ///
+    /// - Parameters:
+    ///   - pattern: the names.
+    ///   - value: the value that says so many, where it is not the number itself.
+    public static func count(
+        of pattern: String, as value: @escaping @Sendable (Int) -> ConfigurationValue = { .int($0) }
+    ) -> DimensionSource {
+        DimensionSource(rule: .count(pattern, value), divisor: nil)
     }
 
     /// Whether there is a tensor of this name.
@@ -27,9 +44,10 @@ public struct DimensionSource: Sendable {
         DimensionSource(rule: .presence(tensor), divisor: nil)
     }
 
-    var pattern: String {
+    var patterns: [String] {
         switch rule {
-        case .axis(_, let name), .count(let name), .presence(let name): name
+        case .axis(_, let names): names
+        case .count(let name, _), .presence(let name): [name]
         }
     }
 }
@@ -43,7 +61,7 @@ struct WeightShapes {
     ///   - keys: the keys that want to know, whose sources tell the prefix.
     init(_ tensors: NamedTensors, for keys: [ConfigurationKey]) {
         // The first of each row stands for all of them.
-        let anchors = keys.compactMap { $0.source?.pattern.replacing("*", with: "0") }
+        let anchors = keys.flatMap { $0.source?.patterns ?? [] }.map { $0.replacing("*", with: "0") }
         let prefix = commonPrefix(of: tensors.keys.elements) { candidate in
             anchors.count { tensors[candidate + $0] != nil }
         }
@@ -66,19 +84,21 @@ struct WeightShapes {
         of source: DimensionSource, divisor: Int?
     ) throws(ModuleInputError) -> (value: ConfigurationValue, place: String)? {
         switch source.rule {
-        case .axis(let axis, let pattern):
-            guard let (name, shape) = first(pattern), shape.indices.contains(axis) else { return nil }
+        case .axis(let axis, let patterns):
+            guard let (name, shape) = patterns.lazy.compactMap({ first($0) }).first, shape.indices.contains(axis) else {
+                return nil
+            }
             let place = "\(name) is \(shape)"
-            guard let key = source.divisor else { return (.int(shape[axis]), place) }
+            guard let key = source.divisor?.key else { return (.int(shape[axis]), place) }
             guard let divisor else { return nil }
             guard shape[axis] % divisor == 0 else {
                 throw ModuleInputError(
-                    "\(place) in the weights: \(shape[axis]) does not divide by \"\(key)\", which is \(divisor)")
+                    "\(place) in the weights: \(shape[axis]) does not divide by \(divisor), which \"\(key)\" says")
             }
             return (.int(shape[axis] / divisor), place)
-        case .count(let pattern):
+        case .count(let pattern, let value):
             let count = shapes.keys.count { NamePattern(pattern).captures($0[...]) != nil }
-            return count == 0 ? nil : (.int(count), "there are \(count) tensors \(pattern)")
+            return count == 0 ? nil : (value(count), "there are \(count) tensors \(pattern)")
         case .presence(let pattern):
             let found = first(pattern)
             return (.bool(found != nil), found.map { "there is a tensor \($0.name)" } ?? "there is no \(pattern)")

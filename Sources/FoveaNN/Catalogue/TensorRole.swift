@@ -4,7 +4,8 @@ import FoveaTensor
 ///
 /// In a shape, a word that is a configuration key stands for that key's value, such as `dim` in `[B, N, dim]`; any
 /// other word is a length that must be the same wherever it stands; numbers, `+` and `*` do the rest. `...` in front
-/// is any number of axes. The same text is documentation and check.
+/// is any number of axes. A product with one free length, such as `M*m*m` for M blocks of m² rows, asks that the rest
+/// of it divides. The same text is documentation and check.
 public struct TensorRole: Sendable {
     /// What kind of numbers the tensor holds.
     public enum Kind: String, Sendable {
@@ -34,6 +35,17 @@ public struct TensorRole: Sendable {
         self.kind = kind
         isOptional = optional
     }
+
+    /// The words between the commas of the shape.
+    fileprivate var words: [String] {
+        shape.dropFirst().dropLast().split(separator: ",").map { String($0.filter { $0 != " " }) }
+    }
+
+    /// How many rows of the first axis belong to one member of a batch: one, or those of a block where members are
+    /// packed one after the other.
+    public func rowsPerMember(_ configuration: Configuration) -> Int {
+        words.first.flatMap { ShapeCheck(configuration).freeLength(of: $0) }?.multiple ?? 1
+    }
 }
 
 /// The lengths that the words of symbolic shapes stand for, found while inputs are checked one by one.
@@ -55,9 +67,7 @@ struct ShapeCheck {
             let wanted = [.numbers: "float32 or float64", .indices: "int64", .mask: "bool"][role.kind]!
             throw ModuleInputError("input \(role.name) is \(tensor.dtype); \(wanted) is needed")
         }
-        var words = role.shape.dropFirst().dropLast().split(separator: ",").map {
-            String($0.filter { $0 != " " })
-        }
+        var words = role.words
         var shape = tensor.shape[...]
         if words.first == "..." {
             words.removeFirst()
@@ -67,10 +77,23 @@ struct ShapeCheck {
         for (word, length) in zip(words, shape) {
             if let expected = value(of: word) {
                 guard expected == length else { throw misshapen(tensor, role) }
-            } else if word.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "_" }), !isKey(word) {
-                lengths[word] = (length, role.name)
+            } else if let free = freeLength(of: word) {
+                guard length.isMultiple(of: free.multiple) else { throw misshapen(tensor, role) }
+                lengths[free.word] = (length / free.multiple, role.name)
             }
         }
+    }
+
+    /// The one free word of a product, and what the rest of it amounts to.
+    func freeLength(of text: String) -> (word: String, multiple: Int)? {
+        guard !text.contains("+") else { return nil }
+        var free: [String] = []
+        var multiple = 1
+        for factor in text.split(separator: "*").map(String.init) {
+            if let value = Int(factor) ?? length(of: factor) { multiple *= value } else { free.append(factor) }
+        }
+        guard free.count == 1, !isKey(free[0]), multiple > 0 else { return nil }
+        return (free[0], multiple)
     }
 
     private func isKey(_ word: String) -> Bool { configuration.values[word] != nil }

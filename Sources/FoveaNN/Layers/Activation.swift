@@ -9,6 +9,11 @@ public enum Activation: String, Sendable, CaseIterable, Codable {
     case quickGelu
     /// max(x, 0)². (So et al., "Primer", 2021.)
     case squaredRelu
+    /// min(max(x + 3, 0), 6) / 6, a sigmoid of three straight pieces. (Howard et al., "Searching for MobileNetV3", 2019,
+    /// §5.2.)
+    case hardSigmoid
+    /// x · hardSigmoid(x), from the same place.
+    case hardSwish
 
     /// The function, element by element.
     public func callAsFunction(_ x: Tensor) -> Tensor {
@@ -21,6 +26,8 @@ public enum Activation: String, Sendable, CaseIterable, Codable {
         case .geluTanh: x.geluTanh()
         case .quickGelu: (x * 1.702).silu() * (1 / 1.702)
         case .squaredRelu: x.squaredRelu()
+        case .hardSigmoid: (x + 3).clamped(min: 0, max: 6) * (1.0 / 6)
+        case .hardSwish: x * Activation.hardSigmoid(x)
         }
     }
 

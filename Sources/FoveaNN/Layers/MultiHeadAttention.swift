@@ -100,9 +100,12 @@ public struct MultiHeadAttention: Module {
     /// - Parameters:
     ///   - x: [B, N, C], what the queries are made of.
     ///   - context: [B, M, Cm], what the keys and values are made of; x unless given.
+    ///   - values: [B, M, Cm], what the values are made of where that is not the context.
     ///   - mask: bool, broadcast to [B, H, N, M]; true where x may look.
-    public func callAsFunction(_ x: Tensor, context: Tensor? = nil, mask: Tensor? = nil) -> Tensor {
-        self(x, context: context, mask: mask, taps: []).output
+    public func callAsFunction(
+        _ x: Tensor, context: Tensor? = nil, values: Tensor? = nil, mask: Tensor? = nil
+    ) -> Tensor {
+        self(x, context: context, values: values, mask: mask, taps: []).output
     }
 
     /// The same, and what token reducers need to know of the attention.
@@ -110,20 +113,25 @@ public struct MultiHeadAttention: Module {
     /// - Parameters:
     ///   - x: [B, N, C].
     ///   - context: [B, M, Cm]; x unless given.
+    ///   - values: [B, M, Cm]; the context unless given.
     ///   - mask: bool, broadcast to [B, H, N, M]; true where x may look.
     ///   - taps: what to hand out.
     /// - Returns: [B, N, C], and a constant for each tap; `AttentionTap` says of what shape.
     public func callAsFunction(
-        _ x: Tensor, context: Tensor? = nil, mask: Tensor? = nil, taps: [AttentionTap]
+        _ x: Tensor, context: Tensor? = nil, values: Tensor? = nil, mask: Tensor? = nil, taps: [AttentionTap]
     ) -> (output: Tensor, taps: [Tensor]) {
-        self(x, to: projected(context ?? x), mask: mask, taps: taps)
+        self(x, to: projected(context ?? x, values: values), mask: mask, taps: taps)
     }
 
     /// Keys and values of a context [B, M, Cm], to be attended to more than once.
-    public func projected(_ context: Tensor) -> Context {
+    ///
+    /// - Parameters:
+    ///   - context: [B, M, Cm], what the keys are made of.
+    ///   - values: [B, M, Cm], what the values are made of; the context unless given.
+    public func projected(_ context: Tensor, values: Tensor? = nil) -> Context {
         guard context.rank == 3 else { trap("MultiHeadAttention", "context [B, M, Cm] is needed", context) }
         return Context(
-            keys: normed(key(context).splitIntoHeads(keyHeads)), values: value(context).splitIntoHeads(keyHeads))
+            keys: normed(key(context).splitIntoHeads(keyHeads)), values: value(values ?? context).splitIntoHeads(keyHeads))
     }
 
     /// Keys under their norm, without its bias: what all keys have in common shifts the scores of a query alike, which no
