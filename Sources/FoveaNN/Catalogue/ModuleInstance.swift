@@ -78,7 +78,7 @@ struct Instance<Model: Module>: ModuleInstance {
         // One output after the other flattened: a single function for the finite differences.
         return try FoveaTensor.checkGradients(
             of: { arguments in
-                let outputs = try self.run(bound(arguments), ModuleInputs(named(inputs, arguments)))
+                let outputs = try self.run(bound(arguments), ModuleInputs(named(inputs, arguments), configuration))
                 return concatenated(
                     outputs.values.filter { $0.dtype.isDifferentiable }.map { $0.flattened() }, axis: 0)
             }, at: parameters.values.elements + active.values.elements,
@@ -105,13 +105,13 @@ struct Instance<Model: Module>: ModuleInstance {
                 throw ModuleInputError("the inputs lack \"\(role.name)\"; they have \(inputs.keys.elements)")
             }
         }
-        return ModuleInputs(inputs)
+        return ModuleInputs(inputs, configuration)
     }
 
     private func objective(
         _ arguments: [Tensor], _ inputs: NamedTensors, _ cotangents: NamedTensors
     ) throws -> Tensor {
-        let outputs = try run(bound(arguments), ModuleInputs(named(inputs, arguments)))
+        let outputs = try run(bound(arguments), ModuleInputs(named(inputs, arguments), configuration))
         var sum: Tensor?
         for (name, output) in outputs {
             guard let cotangent = cotangents[name] else { continue }

@@ -110,8 +110,13 @@ public struct PublishedForm: Sendable {
 /// The inputs of a module of the catalogue, checked against their roles.
 public struct ModuleInputs: Sendable {
     private let tensors: NamedTensors
+    /// What the module was built from, for what its parameters do not tell.
+    public let configuration: Configuration
 
-    init(_ tensors: NamedTensors) { self.tensors = tensors }
+    init(_ tensors: NamedTensors, _ configuration: Configuration) {
+        self.tensors = tensors
+        self.configuration = configuration
+    }
 
     /// The input of this name. Traps where the form does not require it.
     public subscript(name: String) -> Tensor {
