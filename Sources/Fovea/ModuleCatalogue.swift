@@ -8,7 +8,7 @@ import FoveaNN
 public enum ModuleCatalogue {
     /// The methods, the models, then the layers.
     public static let entries: [ModuleEntry] = [
-        PerceiverResampler.entry, GatedCrossAttention.entry,
+        PerceiverResampler.entry, GatedCrossAttention.entry, QFormer.entry, QFormerConnector.entry,
         CompressorClassifier<PerceiverResampler>.entry, VisionEncoder.entry, LanguageModel.entry,
         Linear.entry, LayerNorm.entry, RMSNorm.entry, MLP.entry, GatedMLP.entry, MultiHeadAttention.entry,
         SelfAttention.entry, TransformerBlock.entry, PatchEmbedding.entry,

@@ -22,7 +22,7 @@ def random_weights(module, normal):
     """Weights for every tensor of a module: norms away from one and zero, so that a forgotten scale or shift shows."""
     weights = {}
     for name, value in module.state_dict().items():
-        if value.dim() == 1:
+        if value.dim() < 2:
             weights[name] = (1.0 if name.endswith("weight") else 0.0) + 0.3 * normal(*value.shape)
         else:
             fan = value[0].numel()
@@ -50,7 +50,7 @@ def of_module(module, call=None):
 
 
 def write(name, config, run, weights, inputs, output="tokens", prefix="", seed=0):
-    """Writes the case `name` = module.layout.tag, or nothing where a tensor is neither float32 nor a mask.
+    """Writes the case `name` = module.layout.tag, with floats in float32 and masks and indices as they are.
 
     `run(weights, inputs)` gives the output from tensors by name. All is computed in float64 from the stored float32
     values. `prefix` stands in front of the weights' names in the files.
@@ -58,10 +58,10 @@ def write(name, config, run, weights, inputs, output="tokens", prefix="", seed=0
     module, tag = name.split(".", 1)
     layout = tag.rsplit(".", 1)[0]
     for key, value in {**weights, **inputs}.items():
-        if value.dtype not in (torch.float32, torch.bool):
-            raise TypeError(f"{name}: {key} is {value.dtype}, expected float32 or bool")
+        if value.is_floating_point() and value.dtype != torch.float32:
+            raise TypeError(f"{name}: {key} is {value.dtype}, expected float32")
     wide = {key: value.double().requires_grad_() for key, value in weights.items()}
-    active = {key: value.double().requires_grad_() for key, value in inputs.items() if value.dtype != torch.bool}
+    active = {key: value.double().requires_grad_() for key, value in inputs.items() if value.is_floating_point()}
     tokens = run(wide, {**inputs, **active})
     cotangent = numbers(seed + 1000)(*tokens.shape)
     leaves = {**{prefix + key: value for key, value in wide.items()}, **active}
