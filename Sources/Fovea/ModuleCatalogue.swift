@@ -8,8 +8,9 @@ import FoveaNN
 public enum ModuleCatalogue {
     /// The methods, the models, then the layers.
     public static let entries: [ModuleEntry] = [
-        PerceiverResampler.entry, GatedCrossAttention.entry, PatchMerger.entry, MLPProjector.entry, SpatialPool.entry,
-        AnyResolution.entry, PixelShuffle.entry, CAbstractor.entry, LDP.entry, TokenPacker.entry,
+        PerceiverResampler.entry, GatedCrossAttention.entry, QFormer.entry, QFormerConnector.entry, PatchMerger.entry,
+        MLPProjector.entry, SpatialPool.entry, AnyResolution.entry, PixelShuffle.entry, CAbstractor.entry, LDP.entry,
+        TokenPacker.entry,
         CompressorClassifier<PerceiverResampler>.entry, VisionEncoder.entry, LanguageModel.entry,
         Linear.entry, LayerNorm.entry, RMSNorm.entry, MLP.entry, GatedMLP.entry, MultiHeadAttention.entry,
         SelfAttention.entry, TransformerBlock.entry, PatchEmbedding.entry, Convolution2D.entry, LayerNorm2D.entry,

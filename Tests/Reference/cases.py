@@ -22,7 +22,7 @@ def random_weights(module, normal):
     """Weights for every tensor of a module: norms away from one and zero, so that a forgotten scale or shift shows."""
     weights = {}
     for name, value in module.state_dict().items():
-        if value.dim() == 1:
+        if value.dim() < 2:
             weights[name] = (1.0 if name.endswith("weight") else 0.0) + 0.3 * normal(*value.shape)
         else:
             fan = value[0].numel()
@@ -44,13 +44,13 @@ def of_module(module, call=None):
 
     def run(weights, inputs):
         caller.to(next(iter(inputs.values())).dtype)
-        named = {"inner." + name: value for name, value in weights.items()}
+        named = {**dict(caller.named_buffers()), **{"inner." + name: value for name, value in weights.items()}}
         return functional_call(caller, named, (inputs,), strict=True)
     return run
 
 
 def write(name, config, run, weights, inputs, output="tokens", prefix="", seed=0):
-    """Writes the case `name` = module.layout.tag, or nothing where a tensor is not float32.
+    """Writes the case `name` = module.layout.tag, with floats in float32 and masks and indices as they are.
 
     `run(weights, inputs)` gives the output from tensors by name. All is computed in float64 from the stored float32
     values. `prefix` stands in front of the weights' names in the files.
@@ -58,18 +58,20 @@ def write(name, config, run, weights, inputs, output="tokens", prefix="", seed=0
     module, tag = name.split(".", 1)
     layout = tag.rsplit(".", 1)[0]
     for key, value in {**weights, **inputs}.items():
-        if value.dtype != torch.float32:
+        if value.is_floating_point() and value.dtype != torch.float32:
             raise TypeError(f"{name}: {key} is {value.dtype}, expected float32")
     wide = {key: value.double().requires_grad_() for key, value in weights.items()}
-    wide_inputs = {key: value.double().requires_grad_() for key, value in inputs.items()}
-    tokens = run(wide, wide_inputs)
+    active = {key: value.double().requires_grad_() for key, value in inputs.items() if value.is_floating_point()}
+    tokens = run(wide, {**inputs, **active})
     cotangent = numbers(seed + 1000)(*tokens.shape)
-    leaves = {**{prefix + key: value for key, value in wide.items()}, **wide_inputs}
+    leaves = {**{prefix + key: value for key, value in wide.items()}, **active}
     gradients = torch.autograd.grad((tokens * cotangent.double()).sum(), list(leaves.values()), allow_unused=True)
     gradients = {
         key: torch.zeros_like(leaf) if gradient is None else gradient.contiguous()
         for (key, leaf), gradient in zip(leaves.items(), gradients)
     }
+    if not all(torch.isfinite(value).all() for value in [tokens, *gradients.values()]):
+        raise ValueError(f"{name}: the published code gives numbers that are not finite")
     folder = FIXTURES / name
     folder.mkdir(parents=True, exist_ok=True)
     case = {"module": module, "layout": layout, "config": config, "outputs": [output]}

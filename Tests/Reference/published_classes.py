@@ -117,8 +117,33 @@ def idefics2_connector():
         prefix="model.connector.")
 
 
+def q_former():
+    from transformers import Blip2QFormerConfig, Blip2QFormerModel
+    sizes = {"hidden_size": 12, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 20,
+             "encoder_hidden_size": 10, "use_qformer_text_input": True}
+    normal = cases.numbers(6)
+    return Published(
+        "transformers `Blip2QFormerModel`", "q-former", "blip2", {**sizes, "query_length": 4},
+        lambda: Blip2QFormerModel(Blip2QFormerConfig(**sizes)),
+        {"query_embeds": normal(2, 7, 12), "encoder_hidden_states": normal(2, 6, 10)}, "last_hidden_state",
+        lambda module, inputs: module(**inputs, query_length=4).last_hidden_state, prefix="qformer.")
+
+
+def q_former_image_only():
+    from transformers import Blip2QFormerConfig, Blip2QFormerModel
+    sizes = {"hidden_size": 12, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 20,
+             "encoder_hidden_size": 10, "cross_attention_frequency": 3}
+    normal = cases.numbers(7)
+    mask = torch.tensor([[1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 1]])
+    return Published(
+        "transformers `Blip2QFormerModel` without text", "q-former", "blip2", sizes,
+        lambda: Blip2QFormerModel(Blip2QFormerConfig(**sizes)),
+        {"query_embeds": normal(2, 4, 12), "encoder_hidden_states": normal(2, 6, 10), "encoder_attention_mask": mask},
+        "last_hidden_state", lambda module, inputs: module(**inputs).last_hidden_state, prefix="qformer.")
+
+
 CLASSES = [open_flamingo_resampler, idefics_resampler, idefics2_connector, open_flamingo_cross_attention,
-           idefics_cross_attention]
+           idefics_cross_attention, q_former, q_former_image_only]
 
 
 def run(fovea, *arguments):
@@ -155,7 +180,7 @@ def check(fovea, case, folder, dtype, limit):
     named = {name.removeprefix(case.prefix): value.double() for name, value in returned.items()}
     problems = module.load_state_dict(named, strict=True)
     assert not problems.missing_keys and not problems.unexpected_keys
-    inputs = {name: value if value.dtype == torch.bool else value.double() for name, value in case.inputs.items()}
+    inputs = {name: value.double() if value.is_floating_point() else value for name, value in case.inputs.items()}
     with torch.no_grad():
         want = case.call(module.double(), inputs)
     run(fovea, "apply", case.module, *common, "--weights", back, "--inputs", folder / "i.safetensors",

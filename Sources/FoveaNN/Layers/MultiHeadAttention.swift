@@ -131,14 +131,17 @@ public struct MultiHeadAttention: Module {
     public func projected(_ context: Tensor, values: Tensor? = nil) -> Context {
         guard context.rank == 3 else { trap("MultiHeadAttention", "context [B, M, Cm] is needed", context) }
         return Context(
-            keys: normed(key(context).splitIntoHeads(keyHeads)), values: value(values ?? context).splitIntoHeads(keyHeads))
+            keys: keys(of: context), values: value(values ?? context).splitIntoHeads(keyHeads))
     }
 
-    /// Keys under their norm, without its bias: what all keys have in common shifts the scores of a query alike, which no
-    /// softmax sees. Left out, its gradient is zero and not rounding.
-    private func normed(_ keys: Tensor) -> Tensor {
-        if let norm = keyNorm as? LayerNorm { return norm.withoutBias(keys) }
-        return keyNorm?(keys) ?? keys
+    /// What all keys have in common shifts the scores of a query alike, which no softmax sees: its gradient is zero, and is
+    /// not left to rounding. So a bias with no norm behind it is a constant, and a norm's own bias is left out.
+    private func keys(of context: Tensor) -> Tensor {
+        guard let keyNorm else {
+            return linear(context, weight: key.weight, bias: key.bias?.detached).splitIntoHeads(keyHeads)
+        }
+        let keys = key(context).splitIntoHeads(keyHeads)
+        return (keyNorm as? LayerNorm)?.withoutBias(keys) ?? keyNorm(keys)
     }
 
     /// x [B, N, C] attends to what has been projected → [B, N, C].

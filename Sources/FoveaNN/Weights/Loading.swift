@@ -78,10 +78,20 @@ extension Module {
                 loaded[path] = part.cast(to: parameter.dtype)
             }
         }
+        // A tied weight that is stored twice says the same twice, or the file is of another model.
+        for copy in layout.copies {
+            guard let repeated = tensors[report.prefix + copy.name],
+                let original = tensors[report.prefix + copy.original],
+                repeated.dtype == original.dtype, repeated.shape == original.shape,
+                repeated.bytes() == original.bytes()
+            else { continue }
+            taken.insert(report.prefix + copy.name)
+        }
         // Behind a prefix there may be more of a larger model; ours is what begins as our names do.
         let roots = Set(bindings.map { $0.published.prefix { $0 != "." } })
         report.unexpected = tensors.keys.filter { name in
             guard name.hasPrefix(report.prefix), !taken.contains(name), !isMarker(name, tensors) else { return false }
+            guard !layout.leavesAlone(name.dropFirst(report.prefix.count)) else { return false }
             return report.prefix.isEmpty || roots.contains(name.dropFirst(report.prefix.count).prefix { $0 != "." })
         }
         guard !strict || report.isComplete else {

@@ -41,11 +41,30 @@ public struct WeightLayout<Model: Module>: Sendable {
     /// The name on the command line.
     public let name: String
     private let rules: [Rule]
+    private let besides: [String]
+    let copies: [(name: String, original: String)]
 
     /// A layout by its rules. Parameters that no rule names keep their paths.
-    public init(_ name: String, _ rules: [Rule]) {
+    ///
+    /// - Parameters:
+    ///   - name: the name on the command line.
+    ///   - rules: a rule for each published tensor.
+    ///   - besides: what else published files hold that is no parameter of this module, such as buffers and the rest of
+    ///     a larger model: names, or beginnings that end in a dot. Left alone on reading.
+    ///   - copies: published tensors that repeat others, as tied weights do. On reading they must equal them; they are not
+    ///     written.
+    public init(
+        _ name: String, _ rules: [Rule], besides: [String] = [], copies: [(name: String, original: String)] = []
+    ) {
         self.name = name
         self.rules = rules
+        self.besides = besides
+        self.copies = copies
+    }
+
+    /// Whether a published tensor belongs to something else.
+    func leavesAlone(_ published: Substring) -> Bool {
+        besides.contains { $0.last == "." ? published.hasPrefix($0) : published == $0 }
     }
 
     /// Our own paths.
