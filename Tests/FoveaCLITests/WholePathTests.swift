@@ -407,8 +407,8 @@ struct WholePathTests {
     @Test("gradcheck checks what is asked for, and its JSON has exactly the agreed members")
     func gradcheck() throws {
         let bench = try Workbench()
-        let text = try bench.prints(["gradcheck", "--only", "layer-norm"])
-        #expect(text.contains("layer-norm") && text.contains("module") && text.contains("1 of 1 passed"))
+        let text = try bench.prints(["gradcheck", "--only", "rms-norm"])
+        #expect(text.contains("rms-norm") && text.contains("module") && text.contains("1 of 1 passed"))
         let cast = try bench.prints(["gradcheck", "--only", "cast"])
         #expect(cast.contains("(finite differences take steps of 1"), "an exception has no reason: \(cast)")
         let constant = try bench.prints(["gradcheck", "--only", "argmax"])

@@ -296,6 +296,6 @@ private func batch(_ size: Int, imageIDs: [Int64]? = nil) -> ImageTextBatch {
         // Three layers of self-attention and two MLPs, each with its norm, and cross-attention in two of them.
         let layers = 3 * (10 + 2 * 6) + 2 * 10
         #expect(model.parameters.count == 1 + 2 + layers + 2 + 5 + 3 * 2 + 1)
-        #expect(model.temperature.item() == 0.2)
+        #expect(model.temperature.item() == Double(Float(0.2)))
     }
 }

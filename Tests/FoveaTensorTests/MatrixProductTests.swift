@@ -19,7 +19,7 @@ struct MatrixProductTests {
     }
 
     /// Unit roundoffs for each of the terms that a product adds up, which are below 1.
-    static let units = 8.0
+    static let units = 16.0
 
     // MARK: Sizes and layouts
 

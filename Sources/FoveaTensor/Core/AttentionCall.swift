@@ -76,6 +76,9 @@ struct AttentionCall {
         arguments.inverse = inverse.start
     }
 
+    /// Pairs of a query and a key, over all samples and heads.
+    private var pairs: Int { batch * heads * rows * columns }
+
     // MARK: Forward
 
     /// Work is handed out in about this many pieces; what a piece costs to hand out, in multiply-adds.
@@ -88,6 +91,8 @@ struct AttentionCall {
     /// - Returns: for each tap [B, H, M], the sum of the rows' attention with these weights.
     func run(tapping weights: [Tensor]) -> [Tensor] {
         let dtype = query.dtype
+        // As if every query saw every key: published figures count a causal mask so, too.
+        MatrixProduct.count(multiplyAdds: pairs * (query.shape.last! + values.shape.last!))
         let forward = pick(Kernels.table.pointee.attention, dtype)
         let workspace = pick(Kernels.table.pointee.attention_workspace, dtype)
         let share = arguments.share
@@ -158,14 +163,16 @@ struct AttentionCall {
     /// The gradients of query, keys and values for the output's cotangent, laid out in memory as these are.
     func gradients(_ cotangent: Tensor) -> (query: Tensor, keys: Tensor, values: Tensor) {
         let dtype = query.dtype
+        // The scores once more, and a product for each of the other four matrices.
+        MatrixProduct.count(multiplyAdds: pairs * (3 * query.shape.last! + 2 * values.shape.last!))
         let kernel = pick(Kernels.table.pointee.attention_gradient, dtype)
         let workspace = pick(Kernels.table.pointee.attention_gradient_workspace, dtype)
         let cotangent = cotangent.withFeaturesTogether()
         let dk = Tensor.laidOut(keys.shape, like: keys)
         let dv = Tensor.laidOut(values.shape, like: values)
         // The keys of a group are cut by their number alone; each cut has its own part of the query's gradient.
-        let pairs = batch * groups
-        let cuts = Swift.max(1, Swift.min((columns + 255) / 256, AttentionCall.pieces / 2 / Swift.max(1, pairs)))
+        let sets = batch * groups
+        let cuts = Swift.max(1, Swift.min((columns + 255) / 256, AttentionCall.pieces / 2 / Swift.max(1, sets)))
         let keysOfCut = (columns + cuts - 1) / cuts
         let parts = (0..<cuts).map { _ in Tensor.laidOut(query.shape, like: query) }
         var call = arguments
@@ -177,7 +184,7 @@ struct AttentionCall {
         call.dv = dv.start
         call.dv_strides = dv.headStrides
         withExtendedLifetime((self, cotangent, parts, dk, dv)) {
-            distribute(pairs * cuts, workspace: workspace(&call, keysOfCut) * dtype.size) { unit, memory in
+            distribute(sets * cuts, workspace: workspace(&call, keysOfCut) * dtype.size) { unit, memory in
                 let (pair, cut) = (unit / cuts, unit % cuts)
                 var own = call
                 own.dq = parts[cut].start
