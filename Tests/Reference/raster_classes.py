@@ -176,7 +176,7 @@ def main():
                   for title, (difference, entry, layout, tensors) in rows.items()]
         arguments.write.write_text("\n".join(lines) + "\n")
     if max(difference for difference, *_ in rows.values()) > TOLERANCE:
-        sys.exit("published_classes: the outputs differ")
+        sys.exit("raster_classes: the outputs differ")
 
 
 if __name__ == "__main__":
