@@ -50,6 +50,7 @@ struct VectorWidthTests {
                     ("layerNorm's gradient", address(t.layer_norm_gradient.0)),
                     ("rmsNorm", address(t.rms_norm.0)), ("rmsNorm's gradient", address(t.rms_norm_gradient.0)),
                     ("crossEntropy's gradient", address(t.cross_entropy_gradient.0)),
+                    ("rotary embedding", address(t.rotate.0)),
                     ("AdamW", address(t.adamw.0)), ("AdamW in float64", address(t.adamw.1)),
                     ("SGD", address(t.sgd.0)), ("blend", address(t.blend.0)), ("scale", address(t.scale.0)),
                 ]

@@ -187,6 +187,10 @@ struct ck_table {
     void (*cross_entropy_gradient[2])(const void *p, const int64_t *labels, int64_t ignored, double smoothing,
                                       const void *g, void *dx, size_t rows, size_t columns);
 
+    // One row of 2·half channels with its pairs turned by angles, or turned back where `sign` is −1.
+    void (*rotate[2])(const void *x, const void *cosine, const void *sine, double sign, int interleaved, void *y,
+                      size_t half);
+
     // AdamW with decoupled decay: see optimizers. `correction1/2` are 1 − β₁ᵗ and 1 − β₂ᵗ.
     void (*adamw[2])(void *w, const void *g, void *m, void *v, size_t n, double rate, double beta1, double beta2,
                      double epsilon, double decay, double correction1, double correction2);

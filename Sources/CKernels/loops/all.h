@@ -31,6 +31,7 @@
 #include "compare.h"
 #include "reduce.h"
 #include "rows.h"
+#include "rotary.h"
 #include "optimizer.h"
 #include "attention_tiles.h"
 #include "attention.h"
@@ -46,6 +47,7 @@
 #include "compare.h"
 #include "reduce.h"
 #include "rows.h"
+#include "rotary.h"
 #include "optimizer.h"
 #include "attention_tiles.h"
 #include "attention.h"
@@ -142,6 +144,7 @@ const struct ck_table CK_NAME2(ck_table, CK_ISA) = {
     .rms_norm_gradient = BOTH(rms_norm_gradient),
     .cross_entropy = BOTH(cross_entropy),
     .cross_entropy_gradient = BOTH(cross_entropy_gradient),
+    .rotate = BOTH(rotate),
     .adamw = BOTH(adamw),
     .sgd = BOTH(sgd),
     .blend = BOTH(blend),

@@ -1,3 +1,5 @@
+import CKernels
+
 #if canImport(Glibc)
 import Glibc
 #elseif canImport(Darwin)
@@ -81,9 +83,10 @@ extension Tensor {
         else {
             trap("rotaryEmbedding", "x [..., N, d] with an even d and positions [..., N] are needed", self, cosine)
         }
-        let rotated = withoutGradient { rotatingPairs(cosine, sine, interleaved) }
         // A rotation's transpose turns back.
-        return rotated.derived(by: .rotaryEmbedding, from: self) { g in g.rotatingPairs(cosine, -sine, interleaved) }
+        return rotatingPairs(cosine, sine, sign: 1, interleaved).derived(by: .rotaryEmbedding, from: self) { g in
+            g.rotatingPairs(cosine, sine, sign: -1, interleaved)
+        }
     }
 
     /// x [..., N, d] rotated by the angles of positions [..., N], which broadcast. `RotaryAngles` says what they are.
@@ -95,16 +98,38 @@ extension Tensor {
             RotaryAngles(positions: positions, width: shape[rank - 1], base: base), interleaved: interleaved)
     }
 
-    private func rotatingPairs(_ cosine: Tensor, _ sine: Tensor, _ interleaved: Bool) -> Tensor {
-        let half = shape[rank - 1] / 2
+    /// Rows may lie anywhere, as those of one head do among the others; the channels of a row lie side by side.
+    private func rotatingPairs(_ cosine: Tensor, _ sine: Tensor, sign: Double, _ interleaved: Bool) -> Tensor {
+        noteLabel()
+        let x = layoutStrides[rank - 1] == 1 ? self : contiguous()
+        let y = Tensor(uninitialized: shape, dtype)
+        guard y.count > 0 else { return y }
+        let (width, half) = (shape[rank - 1], shape[rank - 1] / 2)
         let lead = Array(shape.dropLast())
-        // The two members of each pair, as halves of the last axis.
-        let halves =
-            interleaved ? reshaped(to: lead + [half, 2]).transposed(-1, -2).reshaped(to: shape) : self
-        let a = halves.sliced(axis: -1, 0..<half)
-        let b = halves.sliced(axis: -1, half..<2 * half)
-        let turned = concatenated([a * cosine - b * sine, b * cosine + a * sine], axis: -1)
-        return interleaved ? turned.reshaped(to: lead + [2, half]).transposed(-1, -2).reshaped(to: shape) : turned
+        let strides = [
+            Array(x.layoutStrides.dropLast()), Array(cosine.expandedStrides(to: lead + [half]).dropLast()),
+        ]
+        let loop = pick(Kernels.table.pointee.rotate, dtype)
+        let (rows, size) = (y.count / width, dtype.size)
+        x.read { x in
+            cosine.read { cosine in
+                sine.read { sine in
+                    y.write { y in
+                        parallelFor(rows, grain: Swift.max(1, Kernels.grain / width)) { range in
+                            var walk = BoxWalk(lead, strides, from: range.lowerBound)
+                            for row in range {
+                                let angle = walk.offsets.1 * size
+                                loop(
+                                    x + walk.offsets.0 * size, cosine + angle, sine + angle, sign, interleaved ? 1 : 0,
+                                    y + row * width * size, half)
+                                walk.advance()
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        return y
     }
 }
 
