@@ -37,6 +37,8 @@ struct MatrixProductTests {
             let layouts = Layout.all
             try expectProduct(m, n, k, layouts[index % layouts.count], layouts[index / 2 % layouts.count], type, index)
         }
+        // Rows a page apart, which are packed too.
+        try expectProduct(33, 100, 1_024, .rows, .rows, type, 1)
     }
 
     @Test("every layout of both matrices gives the naive product", arguments: [DType.float32, .float64])

@@ -173,8 +173,11 @@ CK_WIDE static void CK_NAME2(pack_left, TYPE)(const T *a, ptrdiff_t ar, ptrdiff_
 
 // MARK: The product
 
-// Packing a matrix pays once a few tiles read it.
-static int CK_NAME2(packs_left, TYPE)(const struct ck_product *x) { return x->n > 2 * PANEL; }
+// Packing a matrix pays once a few tiles read it. Rows of A that lie row by row are as good where they are, unless a page
+// apart: then those of a tile crowd into one place of the cache.
+static int CK_NAME2(packs_left, TYPE)(const struct ck_product *x) {
+    return x->n > 2 * PANEL && (x->a_column != 1 || x->a_row % (ptrdiff_t)(4096 / sizeof(T)) == 0);
+}
 static int CK_NAME2(packs_right, TYPE)(const struct ck_product *x) {
     return x->b_column != 1 || x->m > 2 * CK_TILE_ROWS;
 }
