@@ -161,8 +161,9 @@ public struct Trainer<Task: TrainingTask>: Sendable {
                 let outcome = task.loss(model, batch)
                 return (outcome.loss, (outcome.right, outcome.samples))
             }
-            // Parts may differ by a sample: each counts by its size.
-            let share = Double(counts.samples) / Double(task.batchSize)
+            // Parts may differ by a sample: each counts by its size, however many answers a sample has.
+            let size = task.batchSize * (part + 1) / parts - task.batchSize * part / parts
+            let share = Double(size) / Double(task.batchSize)
             result.loss += loss.item() * share
             result.right += counts.right
             result.samples += counts.samples

@@ -9,10 +9,11 @@ public protocol TrainingTask: Sendable {
     /// Samples in the batch of one step.
     var batchSize: Int { get }
 
-    /// Part `part` of `parts` of the batch of a step; a function of its arguments alone.
+    /// Part `part` of `parts` of the batch of a step, samples ⌊B·part / parts⌋ ..< ⌊B·(part + 1) / parts⌋ of its B; a function
+    /// of its arguments alone.
     func batch(at step: Int, part: Int, of parts: Int) -> Batch
 
-    /// The mean loss of a part, and how many of its samples were right.
+    /// The mean loss of a part, and how many of its answers were right: one a sample, or one for each thing to read in it.
     func loss(_ model: Model, _ batch: Batch) -> (loss: Tensor, right: Int, samples: Int)
 
     /// How the model does on the validation samples; nil when none are held out.
