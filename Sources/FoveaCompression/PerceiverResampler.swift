@@ -43,7 +43,7 @@ public struct PerceiverResampler: Module {
     /// Cross-attention from the latents and a feed-forward, each with its residual.
     public struct Layer: Module {
         /// Over the tokens; over tokens and latents where the context has one norm.
-        public var mediaNorm: any UnaryLayer
+        public var mediaNorm: any AffineNorm
         /// Over the latents.
         public var latentNorm: any UnaryLayer
         public var attention: MultiHeadAttention
@@ -74,17 +74,29 @@ public struct PerceiverResampler: Module {
             visitor.module("feedForward", &feedForward)
         }
 
-        /// Latents z [M, R, D] look at tokens x [M, N, D] and at themselves → [M, R, D].
+        /// Latents z [M, R, D] look at tokens and at themselves → [M, R, D].
+        ///
+        /// - Parameters:
+        ///   - z: [M, R, D].
+        ///   - x: the tokens [M, N, D] normed without weight and bias: in that form they are the same for all layers.
+        ///   - mask: bool, broadcast to [M, H, R, N + R].
+        ///   - taps: what the attention shall hand out.
         func callAsFunction(
             _ z: Tensor, _ x: Tensor, mask: Tensor?, taps: [AttentionTap]
         ) -> (latents: Tensor, taps: [Tensor]) {
             let queries = latentNorm(z)
-            let context =
-                sharesContextNorm
-                ? mediaNorm(concatenated([x, z], axis: 1)) : concatenated([mediaNorm(x), queries], axis: 1)
-            let (attended, tapped) = attention(queries, context: context, mask: mask, taps: taps)
+            let context = context(x, sharesContextNorm ? mediaNorm(z) : queries)
+            let (attended, tapped) = attention(queries, to: context, mask: mask, taps: taps)
             let z = z + attended
             return (z + feedForward(feedForwardNorm(z)), tapped)
+        }
+
+        /// Keys and values of normed tokens x [M, N, D] and, behind them, of latents [M, R, D].
+        private func context(_ x: Tensor, _ latents: Tensor) -> MultiHeadAttention.Context {
+            func joined(_ projection: Linear) -> Tensor {
+                concatenated([mediaNorm.folded(into: projection)(x), projection(latents)], axis: 1)
+            }
+            return attention.context(keys: joined(attention.key), values: joined(attention.value))
         }
     }
 
@@ -188,6 +200,7 @@ public struct PerceiverResampler: Module {
             let always = Tensor.ones([x.shape[0], count], dtype: .bool)
             return concatenated([mask, always], axis: 1).unsqueezed(1).unsqueezed(1)
         }
+        let x = layers.first?.mediaNorm.normalized(x) ?? x
         var z = latents.expanded(to: [x.shape[0]] + latents.shape)
         var tapped: [Tensor] = []
         for (index, layer) in layers.enumerated() {

@@ -130,18 +130,19 @@ public struct MultiHeadAttention: Module {
     ///   - values: [B, M, Cm], what the values are made of; the context unless given.
     public func projected(_ context: Tensor, values: Tensor? = nil) -> Context {
         guard context.rank == 3 else { trap("MultiHeadAttention", "context [B, M, Cm] is needed", context) }
-        return Context(
-            keys: keys(of: context), values: value(values ?? context).splitIntoHeads(keyHeads))
+        // What all keys have in common shifts the scores of a query alike, which no softmax sees: its gradient is zero,
+        // and is not left to rounding. So a bias with no norm behind it is a constant.
+        let keys =
+            keyNorm == nil ? linear(context, weight: key.weight, bias: key.bias?.detached) : key(context)
+        return self.context(keys: keys, values: value(values ?? context))
     }
 
-    /// What all keys have in common shifts the scores of a query alike, which no softmax sees: its gradient is zero, and is
-    /// not left to rounding. So a bias with no norm behind it is a constant, and a norm's own bias is left out.
-    private func keys(of context: Tensor) -> Tensor {
-        guard let keyNorm else {
-            return linear(context, weight: key.weight, bias: key.bias?.detached).splitIntoHeads(keyHeads)
-        }
-        let keys = key(context).splitIntoHeads(keyHeads)
-        return (keyNorm as? LayerNorm)?.withoutBias(keys) ?? keyNorm(keys)
+    /// Keys and values that are projected already, [B, M, G·d] each, in their heads and the keys under their norm.
+    public func context(keys: Tensor, values: Tensor) -> Context {
+        let keys = keys.splitIntoHeads(keyHeads)
+        // The norm's own bias, which all keys share, is left out for the same reason.
+        let normed = (keyNorm as? LayerNorm)?.withoutBias(keys) ?? keyNorm?(keys) ?? keys
+        return Context(keys: normed, values: values.splitIntoHeads(keyHeads))
     }
 
     /// x [B, N, C] attends to what has been projected → [B, N, C].
