@@ -10,7 +10,7 @@ public enum ModuleCatalogue {
     public static let entries: [ModuleEntry] = [
         PerceiverResampler.entry, GatedCrossAttention.entry, QFormer.entry, QFormerConnector.entry, PatchMerger.entry,
         MLPProjector.entry, SpatialPool.entry, AnyResolution.entry, PixelShuffle.entry, CAbstractor.entry, LDP.entry,
-        TokenPacker.entry,
+        TokenPacker.entry, HyperSelfAttention.entry, VLoRA.entry,
         CompressorClassifier<PerceiverResampler>.entry, VisionEncoder.entry, LanguageModel.entry,
         Linear.entry, LayerNorm.entry, RMSNorm.entry, MLP.entry, GatedMLP.entry, MultiHeadAttention.entry,
         SelfAttention.entry, TransformerBlock.entry, PatchEmbedding.entry, Convolution2D.entry, LayerNorm2D.entry,

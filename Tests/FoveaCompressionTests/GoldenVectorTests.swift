@@ -15,32 +15,41 @@ private struct GoldenVector {
     let sum: Double
     let first: [Double]
     let last: [Double]
-    /// Half of the last digit that is known is rounding.
     let tolerance: Double
 
-    func check() throws {
+    /// Holds the first output against what is known, and hands out the module.
+    @discardableResult func check() throws -> any ModuleInstance {
         let form = try #require(form)
         var instance = try form.instance(configuration, dtype: .float64, owner: "a golden vector")
         #expect(Set(instance.weights.keys) == Set(order))
         var weights: NamedTensors = [:]
         for (k, name) in order.enumerated() {
-            let shape = try #require(instance.weights[name]?.shape, "\(name)")
-            weights[name] = Tensor(
-                (0..<shape.reduce(1, *)).map { 0.5 * sin(0.37 * Double($0) + 1.1 * Double(k)) }, shape: shape)
+            weights[name] = filled(try #require(instance.weights[name]?.shape, "\(name)"), k)
         }
         _ = try instance.load(weights, source: "a golden vector")
         let output = try #require(try instance.outputs(inputs).values.first)
         #expect(output.shape == shape)
-        let values = output.doubles
-        // Each of the known digits of the sum is as good as those of the elements.
-        #expect(abs(values.reduce(0, +) - sum) < tolerance, "sum \(values.reduce(0, +))")
-        for (value, want) in zip(values.prefix(first.count), first) {
-            #expect(abs(value - want) < tolerance, "\(values.prefix(first.count))")
-        }
-        for (value, want) in zip(values.suffix(last.count), last) {
-            #expect(abs(value - want) < tolerance, "\(values.suffix(last.count))")
-        }
+        expectKnown(output, sum: sum, first: first, last: last, tolerance: tolerance)
+        return instance
     }
+}
+
+/// Holds a tensor against its sum and its first and last elements. Half of the last digit that is known is rounding; each
+/// digit of the sum is as good as those of the elements.
+private func expectKnown(_ output: Tensor, sum: Double, first: [Double], last: [Double] = [], tolerance: Double) {
+    let values = output.doubles
+    #expect(abs(values.reduce(0, +) - sum) < tolerance, "sum \(values.reduce(0, +))")
+    for (value, want) in zip(values.prefix(first.count), first) {
+        #expect(abs(value - want) < tolerance, "\(values.prefix(first.count))")
+    }
+    for (value, want) in zip(values.suffix(last.count), last) {
+        #expect(abs(value - want) < tolerance, "\(values.suffix(last.count))")
+    }
+}
+
+/// Element j of tensor k: 0.5 · sin(0.37 j + 1.1 k).
+private func filled(_ shape: [Int], _ k: Int) -> Tensor {
+    Tensor((0..<shape.reduce(1, *)).map { 0.5 * sin(0.37 * Double($0) + 1.1 * Double(k)) }, shape: shape)
 }
 
 /// Element j: cos(step · j).
@@ -86,6 +95,67 @@ private func mask(_ values: [Int], _ shape: [Int]) -> Tensor { Tensor(values.map
             shape: [1, 5, 4], sum: -2.773734, first: [1.066468, 1.031245, 0.946106, 0.81654],
             last: [-0.810105, -0.662984], tolerance: 1e-6
         ).check()
+    }
+
+    @Test("G3: VLoRA")
+    func vlora() throws {
+        let attention = ["in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"]
+        let pairs = ["weight", "bias"]
+        func named(_ members: String...) -> [String] { members.flatMap { member in pairs.map { "\(member).\($0)" } } }
+        let layer =
+            ["self_attn", "multihead_attn"].flatMap { kind in attention.map { "\(kind).\($0)" } }
+            + named("linear1", "linear2", "norm1", "norm2", "norm3")
+        let generator =
+            ["queries"] + layer.map { "decoders.0.\($0)" } + named("norm", "weights_head")
+        let image = cosines([1, 2, 3])
+        let instance = try GoldenVector(
+            form: VLoRA.entry.form("published"),
+            configuration: [
+                "dim": 4, "depth": 1, "visual_dim": 3, "pos_num": 2, "llm_dim": 3, "llm_depth": 2, "lora_rank": 2,
+                "lora_type": "qm", "num_heads": 2, "skip_layers": 2, "vlora_alpha": 4,
+            ],
+            order: ["pos_embed", "Bs"] + named("visual_proj")
+                + (0..<2).flatMap { index in generator.map { "gen.\(index).\($0)" } },
+            inputs: ["img_feature": image, "x": cosines([1, 2, 3], step: 0.5)],
+            // The sum of the six elements that are known.
+            shape: [1, 2, 3], sum: -2.46439, first: [-2.079598, -1.825544, -0.616616, 0.940891, 0.83061, 0.285867],
+            last: [], tolerance: 1e-5
+        ).check()
+        let delta = try #require((instance.module as? VLoRA)?(image).layers[1][.query])
+        expectKnown(
+            delta.down, sum: -2.696680, first: [0.107098, -1.229514, -0.869476, 0.335298], tolerance: 1e-6)
+        expectKnown(delta.up, sum: 4.375643, first: [0.891207, 0.994924, 0.963983, 0.802571], tolerance: 1e-6)
+    }
+
+    @Test("G4 and G5: mPLUG-Owl3's hyper attention of both generations, behind the norm")
+    func hyperAttention() {
+        let places = PicturePlaces([[1, 3]])
+        func output(_ fusion: HyperAttention.Fusion) -> Tensor {
+            var attention = SelfAttention(8, heads: 2, keyHeads: 1, bias: true, key: RandomKey(seed: 0))
+            // In the order of the weights: q, k and v each with its bias, o, and then those of the pictures.
+            var next = 0
+            attention.forEachParameter { _, tensor in
+                tensor = filled(tensor.shape, next)
+                next += 1
+            }
+            var injection = HyperAttention(in: attention, fusion: fusion)
+            injection.forEachParameter { _, tensor in
+                tensor = filled(tensor.shape, next)
+                next += 1
+            }
+            let positions = Tensor.arange(6, dtype: .int64)
+            let angles = RotaryAngles(positions: positions, width: 4)
+            let (queries, text) = attention.projected(cosines([1, 6, 8]), angles: angles)
+            let attended = injection(
+                queries: queries, text: text, mask: nil, isCausal: true, positions: positions,
+                pictures: injection.pictures(cosines([2, 3, 8], step: 0.33), at: places)
+            ) { attention.attended(queries, to: $0, mask: $1, isCausal: $2).output }
+            return attention.output(attended.transposed(1, 2).flattened(from: 2, to: 3))
+        }
+        let first = [-0.208031, -0.002992, 0.213917, -0.417807]
+        expectKnown(
+            output(.featureGates), sum: -2.482143, first: first, last: [-0.058817, -0.05459], tolerance: 1e-6)
+        expectKnown(output(.joint), sum: -3.522959, first: first, last: [0.150593, -0.307312], tolerance: 1e-6)
     }
 
     @Test("G7: Idefics' resampler")

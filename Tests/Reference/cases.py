@@ -52,7 +52,7 @@ def of_module(module, call=None):
 def write(name, config, run, weights, inputs, output="tokens", prefix="", seed=0):
     """Writes the case `name` = module.layout.tag, with floats in float32 and masks and indices as they are.
 
-    `run(weights, inputs)` gives the output from tensors by name. All is computed in float64 from the stored float32
+    `run(weights, inputs)` gives the output, or several by their names, from tensors by name. All is computed in float64 from the stored float32
     values. `prefix` stands in front of the weights' names in the files.
     """
     module, tag = name.split(".", 1)
@@ -62,26 +62,31 @@ def write(name, config, run, weights, inputs, output="tokens", prefix="", seed=0
             raise TypeError(f"{name}: {key} is {value.dtype}, expected float32")
     wide = {key: value.double().requires_grad_() for key, value in weights.items()}
     active = {key: value.double().requires_grad_() for key, value in inputs.items() if value.is_floating_point()}
-    tokens = run(wide, {**inputs, **active})
-    cotangent = numbers(seed + 1000)(*tokens.shape)
+    found = run(wide, {**inputs, **active})
+    outputs = found if isinstance(found, dict) else {output: found}
+    normal = numbers(seed + 1000)
+    cotangents = {key: normal(*value.shape) for key, value in outputs.items()}
+    objective = sum((value * cotangents[key].double()).sum() for key, value in outputs.items())
     leaves = {**{prefix + key: value for key, value in wide.items()}, **active}
-    gradients = torch.autograd.grad((tokens * cotangent.double()).sum(), list(leaves.values()), allow_unused=True)
+    gradients = torch.autograd.grad(objective, list(leaves.values()), allow_unused=True)
     gradients = {
         key: torch.zeros_like(leaf) if gradient is None else gradient.contiguous()
         for (key, leaf), gradient in zip(leaves.items(), gradients)
     }
-    if not all(torch.isfinite(value).all() for value in [tokens, *gradients.values()]):
+    if not all(torch.isfinite(value).all() for value in [*outputs.values(), *gradients.values()]):
         raise ValueError(f"{name}: the published code gives numbers that are not finite")
     folder = FIXTURES / name
     folder.mkdir(parents=True, exist_ok=True)
-    case = {"module": module, "layout": layout, "config": config, "outputs": [output]}
+    case = {"module": module, "layout": layout, "config": config, "outputs": list(outputs)}
     (folder / "case.json").write_text(json.dumps(case, indent=1) + "\n")
     stored = {prefix + key: value.contiguous() for key, value in weights.items()}
     save_file(stored or {"_empty": torch.zeros(0)}, folder / "weights.safetensors")
-    save_file({**inputs, f"cotangent.{output}": cotangent}, folder / "inputs.safetensors")
-    save_file({output: tokens.detach().contiguous()}, folder / "outputs.safetensors")
+    named = {f"cotangent.{key}": value for key, value in cotangents.items()}
+    save_file({**inputs, **named}, folder / "inputs.safetensors")
+    save_file({key: value.detach().contiguous() for key, value in outputs.items()}, folder / "outputs.safetensors")
     save_file(gradients, folder / "gradients.safetensors")
-    print(f"wrote {name}: {output} {list(tokens.shape)}, sum {tokens.sum().item():.9f}")
+    for key, value in outputs.items():
+        print(f"wrote {name}: {key} {list(value.shape)}, sum {value.sum().item():.9f}")
 
 
 def methods(path, names, scope):

@@ -204,10 +204,3 @@ public struct QFormerCache: Sendable {
     /// M.
     public let count: Int
 }
-
-extension MultiHeadAttention.Context {
-    /// These tokens and then the others.
-    fileprivate func followed(by others: Self) -> Self {
-        Self(keys: concatenated([keys, others.keys], axis: 2), values: concatenated([values, others.values], axis: 2))
-    }
-}

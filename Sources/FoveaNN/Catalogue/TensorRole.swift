@@ -17,6 +17,8 @@ public struct TensorRole: Sendable {
         case mask
     }
 
+    /// The published name. In that of an output `*` stands for one component, where it depends on the configuration how
+    /// many there are.
     public let name: String
     /// The symbolic shape, such as `[B, N, dim]`.
     public let shape: String
@@ -35,6 +37,9 @@ public struct TensorRole: Sendable {
         self.kind = kind
         isOptional = optional
     }
+
+    /// Whether a tensor of this name is meant.
+    public func covers(_ name: String) -> Bool { NamePattern(self.name).captures(name[...]) != nil }
 
     /// The words between the commas of the shape.
     fileprivate var words: [String] {

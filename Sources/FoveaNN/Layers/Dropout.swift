@@ -19,7 +19,7 @@ public struct Dropout: Module {
     }
 
     /// What an op that drops on its own is told: the rate and this step's key; nil when nothing is dropped.
-    var draw: (rate: Double, key: RandomKey)? { stream.key.flatMap { rate > 0 ? (rate, $0) : nil } }
+    package var draw: (rate: Double, key: RandomKey)? { stream.key.flatMap { rate > 0 ? (rate, $0) : nil } }
 
     /// x of any shape → the same shape.
     public func callAsFunction(_ x: Tensor) -> Tensor {

@@ -2,10 +2,10 @@ import FoveaTensor
 
 extension Tensor {
     /// [B, N, H·d] → [B, H, N, d]: heads are consecutive stretches of the features.
-    func splitIntoHeads(_ heads: Int) -> Tensor {
+    package func splitIntoHeads(_ heads: Int) -> Tensor {
         reshaped(to: [shape[0], shape[1], heads, shape[2] / heads]).transposed(1, 2)
     }
 
     /// [B, H, N, d] → [B, N, H·d].
-    func joiningHeads() -> Tensor { transposed(1, 2).flattened(from: 2, to: 3) }
+    package func joiningHeads() -> Tensor { transposed(1, 2).flattened(from: 2, to: 3) }
 }

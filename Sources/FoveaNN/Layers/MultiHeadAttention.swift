@@ -34,6 +34,13 @@ public struct MultiHeadAttention: Module {
             self.keys = keys
             self.values = values
         }
+
+        /// These M and then the others.
+        public func followed(by others: Self) -> Self {
+            Self(
+                keys: concatenated([keys, others.keys], axis: 2),
+                values: concatenated([values, others.values], axis: 2))
+        }
     }
 
     /// - Parameters:

@@ -103,13 +103,39 @@ public struct SelfAttention: Module {
     public func callAsFunction(
         _ x: Tensor, angles: RotaryAngles, mask: Tensor? = nil, isCausal: Bool = true, taps: [AttentionTap]
     ) -> (output: Tensor, taps: [Tensor]) {
-        guard x.rank == 3 else { trap("SelfAttention", "[B, T, C] is needed", x) }
-        let (attended, tapped) = attention(
-            query: query(x).splitIntoHeads(heads).rotaryEmbedded(angles),
-            keys: key(x).splitIntoHeads(keyHeads).rotaryEmbedded(angles),
-            values: value(x).splitIntoHeads(keyHeads), mask: mask, isCausal: isCausal, dropout: dropout.draw,
-            taps: taps)
+        let (queries, context) = projected(x, angles: angles)
+        let (attended, tapped) = attended(queries, to: context, mask: mask, isCausal: isCausal, taps: taps)
         return (output(attended.joiningHeads()), tapped)
+    }
+
+    /// What x [B, T, C] asks with and what it shows: queries [B, H, T, d] and keys, turned, and values [B, G, T, d].
+    public func projected(
+        _ x: Tensor, angles: RotaryAngles
+    ) -> (queries: Tensor, context: MultiHeadAttention.Context) {
+        guard x.rank == 3 else { trap("SelfAttention", "[B, T, C] is needed", x) }
+        return (
+            query(x).splitIntoHeads(heads).rotaryEmbedded(angles),
+            MultiHeadAttention.Context(
+                keys: key(x).splitIntoHeads(keyHeads).rotaryEmbedded(angles),
+                values: value(x).splitIntoHeads(keyHeads))
+        )
+    }
+
+    /// What queries [B, H, T, d] find in keys and values [B, G, M, d]: [B, H, T, d], and a constant for each tap.
+    ///
+    /// - Parameters:
+    ///   - queries: [B, H, T, d].
+    ///   - context: keys and values.
+    ///   - mask: bool, broadcast to [B, H, T, M]; true where a query may look.
+    ///   - isCausal: whether query n may look at keys 0 ... n alone.
+    ///   - taps: what to hand out.
+    public func attended(
+        _ queries: Tensor, to context: MultiHeadAttention.Context, mask: Tensor? = nil, isCausal: Bool = true,
+        taps: [AttentionTap] = []
+    ) -> (output: Tensor, taps: [Tensor]) {
+        attention(
+            query: queries, keys: context.keys, values: context.values, mask: mask, isCausal: isCausal,
+            dropout: dropout.draw, taps: taps)
     }
 }
 

@@ -36,7 +36,7 @@ package enum ThreadState {
 }
 
 /// Runs `body` with tensors that have shapes and types but no memory, to learn what a module would hold before it is
-/// built. Only making tensors, and casting them, is possible inside; none of them may be read.
+/// built. Only making tensors, joining and casting them is possible inside; none of them may be read.
 package func withoutMemory<Result>(_ body: () throws -> Result) rethrows -> Result {
     let outer = ThreadState.isPlanning
     ThreadState.isPlanning = true

@@ -180,6 +180,7 @@ extension Tensor {
 
     /// Writes the values of `source`, of this view's shape, through the view. The memory must not be shared.
     func overwrite(with source: Tensor) {
+        guard !ThreadState.isPlanning else { return }
         let dense = source.contiguous()
         dense.read { from in
             write { to in
