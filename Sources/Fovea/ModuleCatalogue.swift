@@ -13,8 +13,8 @@ public enum ModuleCatalogue {
         TokenPacker.entry, HyperSelfAttention.entry, VLoRA.entry,
         CompressorClassifier<PerceiverResampler>.entry, VisionEncoder.entry, LanguageModel.entry,
         Linear.entry, LayerNorm.entry, RMSNorm.entry, MLP.entry, GatedMLP.entry, MultiHeadAttention.entry,
-        SelfAttention.entry, TransformerBlock.entry, PatchEmbedding.entry, Convolution2D.entry, LayerNorm2D.entry,
-        SqueezeExcitation.entry,
+        SelfAttention.entry, TransformerBlock.entry, PatchEmbedding.entry, Convolution2D.entry, ConvolutionalStem.entry,
+        LayerNorm2D.entry, SqueezeExcitation.entry,
     ]
 
     /// The entry of this name.

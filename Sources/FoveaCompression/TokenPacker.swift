@@ -153,7 +153,10 @@ extension TokenPacker: Compressor {
     }
 
     public func problem(with input: TokenShape) -> String? {
-        input.problem(width: levelsWidth) ?? input.problem(blocks: scale)
+        guard levelsWidth >= width else {
+            return "the queries take the last \(width) features, but tokens have \(levelsWidth)"
+        }
+        return input.problem(width: levelsWidth) ?? input.problem(blocks: scale)
     }
 
     public func outputShape(_ input: TokenShape) -> TokenShape {

@@ -1,16 +1,20 @@
 import FoveaTensor
 import FoveaTraining
 
-/// Larger pictures with several digits at random places among clutter; the task is to read them from left to right.
+/// Larger pictures with several digits at random places among clutter; the task is to say what is where.
+///
+/// A picture is cut into cells, four quarters unless told otherwise. Some cells, drawn anew for each picture, hold one
+/// digit each, anywhere inside; the others hold none. For every cell in reading order the answer is the class of its
+/// digit, or one class more for none. Clutter is made of pieces of other digits, a quarter of one each, anywhere but on
+/// the digits: no single patch tells a digit from rubbish.
 ///
 /// Scenes are drawn as they are asked for, from a set of digits: the same index, key and sizes give the same scene on
-/// any machine. Digits do not overlap, and neighbours in reading order are at least `columnGap` columns apart. Clutter
-/// is made of pieces of other digits, a quarter of one each, so that no single patch tells a digit from rubbish.
+/// any machine, and a scene shows only digits of its set.
 public struct DigitScenes: Dataset {
     /// Where the digits come from.
     public let digits: LabelledImageSet
     /// How many scenes there are.
-    public let count: Int
+    public private(set) var count: Int
     /// Sizes of a scene.
     public let options: Options
     private let key: RandomKey
@@ -19,58 +23,90 @@ public struct DigitScenes: Dataset {
     public struct Options: Sendable, Equatable {
         /// Pixels along a side of the picture.
         public var size: Int
-        /// K, digits in a picture.
+        /// Cells along a side, a divisor of the size.
+        public var cells: Int
+        /// K, digits in a picture, at most one a cell.
         public var digits: Int
         /// Pieces of clutter in a picture.
         public var clutter: Int
-        /// Columns from one digit to the next at least.
-        public var columnGap: Int
 
-        public init(size: Int = 32, digits: Int = 3, clutter: Int = 4, columnGap: Int = 3) {
+        public init(size: Int = 32, cells: Int = 2, digits: Int = 3, clutter: Int = 4) {
             self.size = size
+            self.cells = cells
             self.digits = digits
             self.clutter = clutter
-            self.columnGap = columnGap
+        }
+
+        /// K' = cells², how many answers a picture has.
+        public var readings: Int { cells * cells }
+
+        /// Why scenes of these sizes cannot be drawn with digits of a size, in a few words; nil when they can.
+        public func problem(digitHeight: Int, digitWidth: Int) -> String? {
+            let side = max(digitHeight, digitWidth)
+            guard cells > 0, clutter >= 0, size % cells == 0 else {
+                return "\(size) pixels do not divide into \(cells) cells a side"
+            }
+            guard size / cells >= side else {
+                return "cells of \(size / cells) pixels are too small for digits of \(digitHeight) × \(digitWidth)"
+            }
+            return (1...readings).contains(digits)
+                ? nil : "\(readings) cells hold from 1 to \(readings) digits, not \(digits)"
         }
     }
 
     /// - Parameters:
     ///   - digits: where the digits come from.
     ///   - count: how many scenes there are.
-    ///   - options: sizes of a scene; the picture must be wide enough for the digits side by side.
+    ///   - options: sizes of a scene. Traps where `problem` has something to say.
     ///   - key: of what is drawn.
     public init(of digits: LabelledImageSet, count: Int, options: Options = Options(), key: RandomKey) {
         let (height, width) = digits.imageSize
-        guard options.digits > 0, options.clutter >= 0, options.columnGap >= 1, options.size >= height,
-            options.size >= options.digits * width
-        else {
-            trap(
-                "DigitScenes",
-                "\(options.digits) digits of \(height) × \(width) pixels need more than \(options.size) pixels")
-        }
+        if let problem = options.problem(digitHeight: height, digitWidth: width) { trap("DigitScenes", problem) }
         self.digits = digits
         self.count = count
         self.options = options
         self.key = key
     }
 
-    /// How many classes a digit may have.
-    public var classes: Int { digits.classes }
+    /// The scenes of one part of a dataset, the same in every run.
+    ///
+    /// - Parameters:
+    ///   - part: train, validation or test: 8,192 scenes to train on (new ones at each step, with augmentation), 1,000 to
+    ///     choose settings by, 2,000 to report.
+    ///   - digits: the digits of that part.
+    ///   - options: sizes of a scene.
+    public static func part(
+        _ part: String, of digits: LabelledImageSet, options: Options = Options()
+    ) -> DigitScenes {
+        let counts = ["train": 8192, "validation": 1000, "test": 2000]
+        guard let count = counts[part] else { trap("DigitScenes", "there is no part \(part)") }
+        return DigitScenes(of: digits, count: count, options: options, key: RandomKey(seed: 0).folding(part))
+    }
 
-    /// Scenes as [B, 1, size, size], 0 … 1, with labels [B, K] from left to right. With augmentation they are other
+    /// The first so many of the scenes.
+    public func first(_ count: Int) -> DigitScenes {
+        var part = self
+        part.count = min(count, self.count)
+        return part
+    }
+
+    /// How many classes an answer may have: those of the digits, and none.
+    public var classes: Int { digits.classes + 1 }
+
+    /// Scenes as [B, 1, size, size], 0 … 1, with labels [B, cells²] in reading order. With augmentation they are other
     /// scenes each time.
     public func batch(of indices: [Int], augmentation: RandomKey?) -> LabelledImages {
         let size = options.size
         var pixels = [Float](repeating: 0, count: indices.count * size * size)
         var labels: [Int64] = []
-        labels.reserveCapacity(indices.count * options.digits)
+        labels.reserveCapacity(indices.count * options.readings)
         for (position, index) in indices.enumerated() {
             var scene = Scene(options, key: (augmentation ?? key).folding(UInt64(index)))
             labels += scene.draw(digits, into: &pixels, at: position * size * size)
         }
         return LabelledImages(
             images: Tensor(pixels, shape: [indices.count, 1, size, size]),
-            labels: Tensor(labels, shape: [indices.count, options.digits]))
+            labels: Tensor(labels, shape: [indices.count, options.readings]))
     }
 }
 
@@ -79,7 +115,23 @@ private struct Scene {
     let options: DigitScenes.Options
     let key: RandomKey
     private var drawn = 0
-    private var taken: [(row: Int, column: Int, height: Int, width: Int)] = []
+    private var taken: [Box] = []
+
+    /// Part of a picture.
+    private struct Box {
+        var row: Int
+        var column: Int
+        var height: Int
+        var width: Int
+
+        func overlaps(_ other: Box) -> Bool {
+            row < other.row + other.height && other.row < row + height && column < other.column + other.width
+                && other.column < column + width
+        }
+    }
+
+    /// How often a piece of clutter looks for a free place before it is left out.
+    private static let attempts = 16
 
     init(_ options: DigitScenes.Options, key: RandomKey) {
         self.options = options
@@ -91,79 +143,44 @@ private struct Scene {
         return key.integer(below: bound, at: drawn)
     }
 
-    /// Draws the scene and returns its digits from left to right.
+    /// Draws the scene and returns the class of each cell.
     mutating func draw(_ digits: LabelledImageSet, into pixels: inout [Float], at start: Int) -> [Int64] {
         let (height, width) = digits.imageSize
-        var labels: [Int64] = []
-        for place in places(height, width) {
+        let side = options.size / options.cells
+        var labels = [Int64](repeating: Int64(digits.classes), count: options.readings)
+        for cell in key.folding("cells").permutation(of: options.readings).prefix(options.digits) {
             let sample = number(below: digits.count)
-            paint(digits, sample, (0, 0, height, width), &pixels, start, place.row, place.column)
-            labels.append(Int64(digits.labels[sample]))
+            let place = Box(
+                row: cell / options.cells * side + number(below: side - height + 1),
+                column: cell % options.cells * side + number(below: side - width + 1), height: height, width: width)
+            paint(digits, sample, from: (0, 0), at: place, &pixels, start)
+            labels[cell] = Int64(digits.labels[sample])
         }
-        let piece = (height: height / 2, width: width / 2)
         for _ in 0..<options.clutter {
-            for _ in 0..<16 {
-                let row = number(below: options.size - piece.height + 1)
-                let column = number(below: options.size - piece.width + 1)
-                guard !overlaps(row, column, piece.height, piece.width) else { continue }
-                let corner = (number(below: height - piece.height + 1), number(below: width - piece.width + 1))
-                paint(
-                    digits, number(below: digits.count), (corner.0, corner.1, piece.height, piece.width), &pixels,
-                    start, row, column)
+            var place = Box(row: 0, column: 0, height: (height + 1) / 2, width: (width + 1) / 2)
+            for _ in 0..<Scene.attempts {
+                place.row = number(below: options.size - place.height + 1)
+                place.column = number(below: options.size - place.width + 1)
+                guard !taken.contains(where: place.overlaps) else { continue }
+                let corner = (number(below: height - place.height + 1), number(below: width - place.width + 1))
+                paint(digits, number(below: digits.count), from: corner, at: place, &pixels, start)
                 break
             }
         }
         return labels
     }
 
-    /// Where the digits go, from left to right. Columns may be closer than a digit is wide; rows then keep the digits
-    /// apart.
-    private mutating func places(_ height: Int, _ width: Int) -> [(row: Int, column: Int)] {
-        for _ in 0..<64 {
-            taken = []
-            var places: [(row: Int, column: Int)] = []
-            for column in digitColumns(width) {
-                for _ in 0..<16 {
-                    let row = number(below: options.size - height + 1)
-                    guard !overlaps(row, column, height, width) else { continue }
-                    taken.append((row, column, height, width))
-                    places.append((row, column))
-                    break
-                }
-            }
-            if places.count == options.digits { return places }
-        }
-        // Too crowded for chance: side by side.
-        return (0..<options.digits).map { (number(below: options.size - height + 1), $0 * width) }
-    }
-
-    /// Left edges from left to right, at least `columnGap` apart.
-    private mutating func digitColumns(_ width: Int) -> [Int] {
-        // Spreads the free columns over the gaps: k sorted numbers, each moved on by the gaps before it.
-        let free = options.size - width - (options.digits - 1) * options.columnGap
-        let offsets = (0..<options.digits).map { _ in number(below: max(1, free + 1)) }.sorted()
-        return offsets.enumerated().map { $1 + $0 * options.columnGap }
-    }
-
-    private func overlaps(_ row: Int, _ column: Int, _ height: Int, _ width: Int) -> Bool {
-        taken.contains {
-            row < $0.row + $0.height && $0.row < row + height && column < $0.column + $0.width
-                && $0.column < column + width
-        }
-    }
-
-    /// Paints a part of a digit with its corner at a place.
+    /// Paints a part of a digit, as large as the place, and keeps the place.
     private mutating func paint(
-        _ digits: LabelledImageSet, _ sample: Int, _ part: (row: Int, column: Int, height: Int, width: Int),
-        _ pixels: inout [Float], _ start: Int, _ row: Int, _ column: Int
+        _ digits: LabelledImageSet, _ sample: Int, from corner: (row: Int, column: Int), at place: Box,
+        _ pixels: inout [Float], _ start: Int
     ) {
-        taken.append((row, column, part.height, part.width))
+        taken.append(place)
         let scale = 1 / Float(digits.maximum)
-        for y in 0..<part.height {
-            for x in 0..<part.width {
-                let grey = Float(digits.pixel(sample, part.row + y, part.column + x)) * scale
-                let place = start + (row + y) * options.size + column + x
-                pixels[place] = max(pixels[place], grey)
+        for y in 0..<place.height {
+            for x in 0..<place.width {
+                let grey = digits.pixel(sample, corner.row + y, corner.column + x)
+                pixels[start + (place.row + y) * options.size + place.column + x] = Float(grey) * scale
             }
         }
     }

@@ -12,6 +12,9 @@ public struct CompressorClassifierOptions: Sendable {
     public var readings: Int?
     /// Pixels along a patch's side.
     public var patchSize: Int
+    /// Channels of the first of the convolutions that halve pictures down to patches, so that `patchSize` is a power of
+    /// 2; 0 for plain patches.
+    public var stemChannels: Int
     /// C of the encoder's tokens.
     public var width: Int
     /// Layers of the encoder.
@@ -25,14 +28,15 @@ public struct CompressorClassifierOptions: Sendable {
 
     public init(
         imageSize: (height: Int, width: Int), channels: Int = 1, classes: Int, readings: Int? = nil,
-        patchSize: Int, width: Int, encoderDepth: Int, encoderHeads: Int, dropout: Double = 0,
-        positionDeviation: Double = 0.02
+        patchSize: Int, stemChannels: Int = 0, width: Int, encoderDepth: Int, encoderHeads: Int,
+        dropout: Double = 0, positionDeviation: Double = 0.02
     ) {
         self.imageSize = imageSize
         self.channels = channels
         self.classes = classes
         self.readings = readings
         self.patchSize = patchSize
+        self.stemChannels = stemChannels
         self.width = width
         self.encoderDepth = encoderDepth
         self.encoderHeads = encoderHeads
@@ -49,11 +53,13 @@ public struct CompressorClassifierOptions: Sendable {
 
 /// A small picture classifier around a compressor: the shortest path from pixels through a compressor to a loss.
 ///
-///     pictures → patches → encoder layers → norm → compressor → logits
+///     pictures → (stem) → patches → encoder layers → norm → compressor → logits
 ///
 /// What the classifier reads are the compressed tokens alone, side by side: whatever it knows of the picture went
 /// through them.
 public struct CompressorClassifier<Method: Compressor>: ImageClassifier {
+    /// The convolutions in front of the patches; nil for plain patches.
+    public var stem: ConvolutionalStem?
     public var patches: PatchEmbedding
     public var encoder: [TransformerBlock]
     public var encoderNorm: LayerNorm
@@ -66,7 +72,8 @@ public struct CompressorClassifier<Method: Compressor>: ImageClassifier {
 
     public typealias Options = CompressorClassifierOptions
 
-    /// A model with fresh weights around a compressor. Traps where the compressor cannot take the encoder's tokens.
+    /// A model with fresh weights around a compressor. Traps where the compressor cannot take the encoder's tokens, and
+    /// where a stem is to halve pictures down to patches whose size is no power of 2.
     ///
     /// - Parameters:
     ///   - options: sizes of everything but the compressor.
@@ -76,9 +83,20 @@ public struct CompressorClassifier<Method: Compressor>: ImageClassifier {
         let tokens = options.tokens
         if let problem = compressor.problem(with: tokens) { trap("CompressorClassifier", problem) }
         let compressed = compressor.outputShape(tokens)
+        let patch = options.patchSize
+        if options.stemChannels > 0 {
+            guard patch > 1, patch & (patch - 1) == 0 else {
+                trap("CompressorClassifier", "a stem halves: it cannot make patches of \(patch) pixels")
+            }
+            stem = ConvolutionalStem(
+                options.channels, channels: options.stemChannels, halvings: patch.trailingZeroBitCount,
+                key: key.folding("stem"))
+        }
+        // What the stem leaves to do is one pixel a patch.
         patches = PatchEmbedding(
-            imageSize: options.imageSize, patchSize: options.patchSize, channels: options.channels,
-            width: options.width, positionDeviation: options.positionDeviation, key: key.folding("patches"))
+            imageSize: stem == nil ? options.imageSize : (tokens.grid!.rows, tokens.grid!.columns),
+            patchSize: stem == nil ? patch : 1, channels: stem?.outputs ?? options.channels, width: options.width,
+            positionDeviation: options.positionDeviation, key: key.folding("patches"))
         encoder = (0..<options.encoderDepth).map {
             TransformerBlock(
                 options.width, heads: options.encoderHeads, dropout: options.dropout,
@@ -94,6 +112,7 @@ public struct CompressorClassifier<Method: Compressor>: ImageClassifier {
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {
+        visitor.module("stem", &stem)
         visitor.module("patches", &patches)
         visitor.modules("encoder", &encoder)
         visitor.module("encoderNorm", &encoderNorm)
@@ -107,7 +126,7 @@ public struct CompressorClassifier<Method: Compressor>: ImageClassifier {
     ///   - images: the pictures.
     ///   - tracked: whether to keep track of which patches go where.
     public func tokens(_ images: Tensor, tracked: Bool = false) -> VisualTokens {
-        var x = patches(images)
+        var x = patches(stem?(images) ?? images)
         for block in encoder { x = block(x) }
         return VisualTokens(patches: encoderNorm(x), grid: grid, tracked: tracked)
     }
@@ -134,6 +153,7 @@ extension CompressorClassifier where Method == PerceiverResampler {
                         .size("classes", "classes"),
                         .size("readings", "things to read, or null for one", default: .null),
                         .size("patchSize", "pixels along a patch's side"),
+                        .size("stemChannels", "channels of the stem, 0 for none", default: 0, atLeast: 0),
                         .size("width", "C"), .size("encoderDepth", "encoder layers", atLeast: 0),
                         .size("heads", "heads everywhere"), .size("latents", "R"),
                         .size("resamplerDepth", "resampler layers", atLeast: 0),
@@ -158,12 +178,16 @@ extension CompressorClassifier where Method == PerceiverResampler {
                                 width: width, depth: configuration.int("resamplerDepth"), heads: heads,
                                 headWidth: width / heads, latents: configuration.int("latents")),
                             key: configuration.key.folding("compressor"))
+                        let stem = configuration.int("stemChannels")
+                        guard stem == 0 || patch > 1 && patch & (patch - 1) == 0 else {
+                            throw configuration.error("a stem halves: it cannot make patches of \(patch) pixels")
+                        }
                         return CompressorClassifier(
                             Options(
                                 imageSize: (size, size), channels: configuration.int("channels"),
                                 classes: configuration.int("classes"), readings: configuration.optionalInt("readings"),
-                                patchSize: patch, width: width, encoderDepth: configuration.int("encoderDepth"),
-                                encoderHeads: heads),
+                                patchSize: patch, stemChannels: stem, width: width,
+                                encoderDepth: configuration.int("encoderDepth"), encoderHeads: heads),
                             compressor: resampler, key: configuration.key)
                     },
                     run: { ["logits": $0($1["images"])] })

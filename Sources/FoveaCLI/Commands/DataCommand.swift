@@ -4,9 +4,13 @@ import Fovea
 /// `fovea data`: what a dataset holds, and how it looks.
 struct DataCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "data", abstract: "Describe a dataset and draw samples of it.")
+        commandName: "data", abstract: "Describe a dataset and draw samples of it.",
+        discussion: """
+            digits: handwritten digits, one a picture. digit-scenes: larger pictures made of them, with digits at random \
+            places among clutter; for each quarter the answer is its digit, or none. Both are what recipes call data.name.
+            """)
 
-    @Argument(help: "The dataset: digits.")
+    @Argument(help: "The dataset: \(DatasetListing.names.joined(separator: " or ")).")
     var name: String
 
     @Option(help: "A folder of IDX files named as in Data/digits.")
@@ -15,26 +19,16 @@ struct DataCommand: ParsableCommand {
     @Option(help: "The grey value that counts as 1.")
     var maximum = 16
 
-    @Option(help: "A PNG file to draw samples in: a row for each class.")
+    @Option(help: "A PNG file to draw samples in: digits with a row for each class, scenes in four rows.")
     var preview: String?
 
     @Flag(help: "Print JSON.")
     var json = false
 
-    private struct Part: Encodable {
-        let name: String
-        let samples: Int
-        let perClass: [Int]
-    }
-    private struct Listing: Encodable {
-        let name: String
-        let imageSize: [Int]
-        let classes: Int
-        let parts: [Part]
-    }
-
     func run() throws {
-        guard name == "digits" else { throw CommandError("there is no dataset \(name); known are digits") }
+        guard DatasetListing.names.contains(name) else {
+            throw CommandError("there is no dataset \(name); known are \(DatasetListing.names.joined(separator: ", "))")
+        }
         guard (1...255).contains(maximum) else {
             throw CommandError("--maximum \(maximum): expected is a number from 1 to 255")
         }
@@ -42,48 +36,116 @@ struct DataCommand: ParsableCommand {
             throw CommandError("Data/digits is not below the working directory; name it with --folder")
         }
         let digits = try Digits(folder: source, maximum: maximum)
-        let classes = digits.train.classes
-        let parts = [("train", digits.train), ("validation", digits.validation), ("test", digits.test)].map {
-            name, set in
-            Part(
-                name: name, samples: set.count,
-                perClass: (0..<classes).map { label in set.labels.count { $0 == label } })
+        if name == "digit-scenes" {
+            let (height, width) = digits.train.imageSize
+            if let problem = DigitScenes.Options().problem(digitHeight: height, digitWidth: width) {
+                throw CommandError("\(source): \(problem)")
+            }
         }
-        let size = digits.train.imageSize
-        if json {
-            printJSON(Listing(name: name, imageSize: [size.height, size.width], classes: classes, parts: parts))
-        } else {
-            print("\(name): pictures of \(size.height) × \(size.width), \(classes) classes, in \(source)")
-            var table = TextTable(["part", "samples"] + (0..<classes).map(String.init), right: Set(1...classes + 1))
-            for part in parts { table.add([part.name, "\(part.samples)"] + part.perClass.map(String.init)) }
-            print(table.text)
-        }
+        let listing = DatasetListing(name, of: digits)
+        if json { printJSON(listing) } else { print(listing.text(source)) }
         if let preview {
-            try writePNG(contactSheet(digits.train, classes), to: preview)
+            try writePNG(ContactSheet(name, of: digits).pixels, to: preview)
             if !json { print("samples drawn in \(preview)") }
         }
     }
+}
 
-    /// The first sixteen pictures of each class, dark on light, each pixel drawn 5 × 5.
-    private func contactSheet(_ set: LabelledImageSet, _ classes: Int) -> Tensor {
-        let (zoom, gap, across) = (5, 4, 16)
-        let (height, width) = set.imageSize
-        let cell = (down: height * zoom + gap, right: width * zoom + gap)
-        let (rows, columns) = (classes * cell.down + gap, across * cell.right + gap)
-        var pixels = [UInt8](repeating: 255, count: rows * columns)
-        for label in 0..<classes {
-            let samples = set.labels.indices.filter { set.labels[$0] == label }.prefix(across)
-            for (position, sample) in samples.enumerated() {
-                let image: [UInt8] = set.image(sample).scalars()
-                for y in 0..<height * zoom {
-                    for x in 0..<width * zoom {
-                        let grey = Int(image[y / zoom * width + x / zoom]) * 255 / set.maximum
-                        pixels[(gap + label * cell.down + y) * columns + gap + position * cell.right + x] = UInt8(
-                            255 - grey)
-                    }
-                }
+/// What a dataset holds.
+private struct DatasetListing: Encodable {
+    static let names = ["digits", "digit-scenes"]
+
+    struct Part: Encodable {
+        let name: String
+        let samples: Int
+        let perClass: [Int]
+    }
+    let name: String
+    let imageSize: [Int]
+    let classes: Int
+    /// How many things are read in a picture.
+    let readings: Int
+    let parts: [Part]
+
+    init(_ name: String, of digits: Digits) {
+        self.name = name
+        let sets = [("train", digits.train), ("validation", digits.validation), ("test", digits.test)]
+        func parts(_ classes: Int, _ labels: (String, LabelledImageSet) -> [Int], _ readings: Int) -> [Part] {
+            sets.map { name, set in
+                let labels = labels(name, set)
+                return Part(
+                    name: name, samples: labels.count / readings,
+                    perClass: (0..<classes).map { label in labels.count { $0 == label } })
             }
         }
-        return Tensor(pixels, shape: [rows, columns])
+        guard name == "digit-scenes" else {
+            let size = digits.train.imageSize
+            (imageSize, classes, readings) = ([size.height, size.width], digits.train.classes, 1)
+            self.parts = parts(classes, { $1.labels }, 1)
+            return
+        }
+        let scenes = DigitScenes.part("train", of: digits.train)
+        (imageSize, classes) = ([scenes.options.size, scenes.options.size], scenes.classes)
+        readings = scenes.options.readings
+        self.parts = parts(
+            classes,
+            { name, set in
+                let scenes = DigitScenes.part(name, of: set)
+                return scenes.batches(of: 256).flatMap { $0.labels.scalars(as: Int64.self).map(Int.init) }
+            }, readings)
+    }
+
+    func text(_ source: String) -> String {
+        let answers = readings == 1 ? "" : ", \(readings) answers each"
+        let title =
+            "\(name): pictures of \(imageSize[0]) × \(imageSize[1])\(answers), \(classes) classes, from \(source)"
+        let names = (0..<classes).map { readings > 1 && $0 == classes - 1 ? "none" : "\($0)" }
+        var table = TextTable(["part", "samples"] + names, right: Set(1...classes + 1))
+        for part in parts { table.add([part.name, "\(part.samples)"] + part.perClass.map(String.init)) }
+        return title + "\n" + table.text
+    }
+}
+
+/// Samples of a training part, dark on light, side by side.
+private struct ContactSheet {
+    /// [rows, columns], uint8.
+    let pixels: Tensor
+
+    /// The first sixteen digits of each class, or thirty-two scenes.
+    init(_ name: String, of digits: Digits) {
+        guard name == "digit-scenes" else {
+            let set = digits.train
+            let samples = (0..<set.classes).map { label in
+                Array(set.labels.indices.filter { set.labels[$0] == label }.prefix(16))
+            }
+            self.init(of: set, rows: samples, across: 16, zoom: 5)
+            return
+        }
+        let scenes = DigitScenes.part("train", of: digits.train)
+        self.init(of: scenes, rows: (0..<4).map { Array($0 * 8..<$0 * 8 + 8) }, across: 8, zoom: 3)
+    }
+
+    private init(of set: some Dataset<LabelledImages>, rows: [[Int]], across: Int, zoom: Int) {
+        let gap = 4
+        let images = set.batch(of: rows.flatMap(\.self), augmentation: nil).images
+        let (height, width) = (images.shape[2], images.shape[3])
+        let cell = (down: height * zoom + gap, right: width * zoom + gap)
+        let (down, right) = (rows.count * cell.down + gap, across * cell.right + gap)
+        let values: [Float] = images.scalars()
+        var pixels = [UInt8](repeating: 255, count: down * right)
+        var picture = 0
+        for (row, samples) in rows.enumerated() {
+            for column in samples.indices {
+                for y in 0..<height * zoom {
+                    for x in 0..<width * zoom {
+                        let grey = values[(picture * height + y / zoom) * width + x / zoom]
+                        pixels[(gap + row * cell.down + y) * right + gap + column * cell.right + x] =
+                            UInt8(255 - (grey * 255).rounded())
+                    }
+                }
+                picture += 1
+            }
+        }
+        self.pixels = Tensor(pixels, shape: [down, right])
     }
 }

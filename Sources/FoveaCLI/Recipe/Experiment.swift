@@ -22,6 +22,10 @@ struct Experiment {
             throw recipe.error(
                 "model.patchSize", "patches of \(patch) pixels do not tile pictures of \(size.height) × \(size.width)")
         }
+        let stem = recipe.integer("model.stemChannels")
+        guard stem == 0 || patch > 1 && patch & (patch - 1) == 0 else {
+            throw recipe.error("model.stemChannels", "a stem halves: it cannot make patches of \(patch) pixels")
+        }
         let heads = recipe.integer("model.encoderHeads")
         guard width % heads == 0 else {
             throw recipe.error("model.width", "\(width) does not divide by model.encoderHeads, \(heads)")
@@ -35,8 +39,8 @@ struct Experiment {
                 "\(recipe.integer("training.batchSize")) is more than the \(data.training.count) training pictures")
         }
         let options = Model.Options(
-            imageSize: size, classes: data.classes, readings: data.readings, patchSize: patch, width: width,
-            encoderDepth: recipe.integer("model.encoderDepth"), encoderHeads: heads,
+            imageSize: size, classes: data.classes, readings: data.readings, patchSize: patch, stemChannels: stem,
+            width: width, encoderDepth: recipe.integer("model.encoderDepth"), encoderHeads: heads,
             dropout: recipe.number("model.dropout"), positionDeviation: recipe.number("model.positionDeviation"))
         self.options = options
         let start = recipe.key.folding("model")

@@ -22,39 +22,31 @@ struct ExperimentData {
         let digits = try Digits(folder: try ExperimentData.folder(recipe), maximum: recipe.integer("data.maximum"))
         let holdsOut = recipe.flag("data.holdOutValidation")
         let together = holdsOut ? digits.train : digits.train.joined(with: digits.validation)
-        classes = digits.train.classes
         guard recipe.text("data.name") == "digit-scenes" else {
             var shifted = together
             shifted.maxShift = recipe.integer("data.maxShift")
             training = shifted
             trainingAsIs = together
             validation = holdsOut ? digits.validation : nil
-            imageSize = digits.train.imageSize
-            readings = nil
+            (imageSize, classes, readings) = (digits.train.imageSize, digits.train.classes, nil)
             parts = ["train": digits.train, "validation": digits.validation, "test": digits.test]
             return
         }
         let options = DigitScenes.Options(
-            size: recipe.integer("data.sceneSize"), digits: recipe.integer("data.sceneDigits"),
-            clutter: recipe.integer("data.sceneClutter"))
-        let width = max(digits.train.imageSize.height, digits.train.imageSize.width)
-        guard options.size >= options.digits * width else {
-            throw recipe.error(
-                "data.sceneSize",
-                "\(options.digits) digits of \(width) pixels need at least \(options.digits * width), not \(options.size)"
-            )
+            size: recipe.integer("data.sceneSize"), cells: recipe.integer("data.sceneCells"),
+            digits: recipe.integer("data.sceneDigits"), clutter: recipe.integer("data.sceneClutter"))
+        let (height, width) = digits.train.imageSize
+        if let problem = options.problem(digitHeight: height, digitWidth: width) {
+            throw recipe.error("data.sceneSize", problem)
         }
-        /// The scenes of a part are the same in every run; training draws new ones at each step.
-        func scenes(_ digits: LabelledImageSet, _ count: Int, _ name: String) -> DigitScenes {
-            DigitScenes(of: digits, count: count, options: options, key: RandomKey(seed: 0).folding(name))
-        }
-        let (train, held) = (scenes(together, 1000, "train"), scenes(digits.validation, 1000, "validation"))
-        training = scenes(together, 8192, "train")
-        trainingAsIs = train
-        validation = holdsOut ? held : nil
-        imageSize = (options.size, options.size)
-        readings = options.digits
-        parts = ["train": train, "validation": held, "test": scenes(digits.test, 2000, "test")]
+        let scenes = DigitScenes.part("train", of: together, options: options)
+        let held = DigitScenes.part("validation", of: digits.validation, options: options)
+        (training, trainingAsIs, validation) = (scenes, scenes.first(1000), holdsOut ? held : nil)
+        (imageSize, classes, readings) = ((options.size, options.size), scenes.classes, options.readings)
+        parts = [
+            "train": scenes.first(1000), "validation": held,
+            "test": DigitScenes.part("test", of: digits.test, options: options),
+        ]
     }
 
     private static func folder(_ recipe: Recipe) throws -> String {

@@ -12,10 +12,14 @@ enum RecipeSchema {
             "keep the validation part out of training and report it"),
         .init("data.maxShift", .integer(0...8), default: .integer(0), "random shift of training pictures, in pixels"),
         .init("data.sceneSize", .integer(1...1024), default: .integer(32), "pixels along a scene's side"),
-        .init("data.sceneDigits", .integer(1...64), default: .integer(3), "digits to read in a scene"),
+        .init("data.sceneCells", .integer(1...16), default: .integer(2), "cells along a scene's side, read one by one"),
+        .init("data.sceneDigits", .integer(1...256), default: .integer(3), "cells that hold a digit"),
         .init("data.sceneClutter", .integer(0...256), default: .integer(4), "pieces of clutter in a scene"),
 
         .init("model.patchSize", .integer(1...64), default: .integer(2), "pixels along a patch's side"),
+        .init(
+            "model.stemChannels", .integer(0...4096), default: .integer(0),
+            "channels of the first of the convolutions that halve pictures down to patches; 0 for plain patches"),
         .init("model.width", .integer(1...8192), default: .integer(64), "width of tokens and latents"),
         .init("model.encoderDepth", .integer(0...64), default: .integer(2), "layers before the compressor"),
         .init("model.encoderHeads", .integer(1...128), default: .integer(4), "heads of those layers"),

@@ -119,7 +119,8 @@ public struct Trainer<Task: TrainingTask>: Sendable {
                     step: state.step, loss: window.loss / Double(window.steps),
                     accuracy: Double(window.right) / Double(max(1, window.samples)), learningRate: rate,
                     gradientNorm: result.norm,
-                    samplesPerSecond: Double(window.samples) / max(1e-9, seconds(since: windowStart, clock)),
+                    samplesPerSecond: Double(window.steps * task.batchSize)
+                        / max(1e-9, seconds(since: windowStart, clock)),
                     seconds: state.seconds,
                     validationAccuracy: validates ? task.validate(state.result)?.accuracy : nil)
                 try log.append(record)
