@@ -93,12 +93,14 @@ struct Experiment {
             default: .warmupCosine(peak: peak, warmup: warmup, total: total)
             }
         let decay = recipe.number("training.weightDecay")
-        guard recipe.text("training.optimizer") == "sgd" else {
-            return AdamW(
-                learningRate: schedule, beta1: recipe.number("training.beta1"), beta2: recipe.number("training.beta2"),
-                weightDecay: decay)
+        let (beta1, beta2) = (recipe.number("training.beta1"), recipe.number("training.beta2"))
+        let momentum = recipe.number("training.momentum")
+        return switch recipe.text("training.optimizer") {
+        case "sgd": SGD(learningRate: schedule, momentum: momentum, weightDecay: decay)
+        case "muon":
+            Muon(learningRate: schedule, momentum: momentum, beta1: beta1, beta2: beta2, weightDecay: decay)
+        default: AdamW(learningRate: schedule, beta1: beta1, beta2: beta2, weightDecay: decay)
         }
-        return SGD(learningRate: schedule, momentum: recipe.number("training.momentum"), weightDecay: decay)
     }
 
     var task: Task {

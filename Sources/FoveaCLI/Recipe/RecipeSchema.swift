@@ -42,7 +42,9 @@ enum RecipeSchema {
         .init("training.steps", .integer(1...1_000_000_000), default: .integer(2_000), "steps of the whole run"),
         .init("training.batchSize", .integer(1...1_000_000), default: .integer(64), "pictures in a step"),
         .init("training.accumulation", .integer(1...4096), default: .integer(1), "parts that a batch is computed in"),
-        .init("training.optimizer", .choice(["adamw", "sgd"]), default: .text("adamw"), "the optimizer"),
+        .init(
+            "training.optimizer", .choice(["adamw", "sgd", "muon"]), default: .text("adamw"),
+            "the optimizer; muon for matrices, AdamW for the rest"),
         .init(
             "training.learningRate", .number(0...10, aboveZero: true), default: .number(3e-3), "the peak learning rate"),
         .init(
@@ -52,7 +54,7 @@ enum RecipeSchema {
         .init("training.weightDecay", .number(0...10), default: .number(0.01), "decay of the matrices"),
         .init("training.beta1", .number(0...0.9999), default: .number(0.9), "AdamW's first decay rate"),
         .init("training.beta2", .number(0...0.999999), default: .number(0.999), "AdamW's second decay rate"),
-        .init("training.momentum", .number(0...0.9999), default: .number(0.9), "SGD's momentum"),
+        .init("training.momentum", .number(0...0.9999), default: .number(0.9), "SGD's momentum, or Muon's"),
         .init(
             "training.clipNorm", .number(0...1e9, aboveZero: true), default: .none,
             "the largest norm of the gradients; null for no clipping"),
