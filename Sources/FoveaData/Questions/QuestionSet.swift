@@ -7,7 +7,7 @@ import FoveaTraining
 /// A sample is a function of the key and its number. With augmentation, as in training, each step sees new ones.
 public struct QuestionSet: Dataset {
     public let task: any QuestionTask
-    public let count: Int
+    public private(set) var count: Int
     public let vocabulary: Vocabulary
     /// The types that are asked, by their number.
     public let types: Set<Int>
@@ -36,6 +36,13 @@ public struct QuestionSet: Dataset {
                 return type
             })
         key = RandomKey(seed: 0).folding(task.name).folding(part)
+    }
+
+    /// The first so many of the samples.
+    public func first(_ count: Int) -> QuestionSet {
+        var part = self
+        part.count = min(count, self.count)
+        return part
     }
 
     /// A sample with the questions of the types that are asked.
