@@ -26,6 +26,9 @@ struct QuestionExperiment: RunnableExperiment {
         guard width % 4 == 0, width % heads == 0 else {
             throw recipe.error("model.width", "\(width) does not divide by 4 and by model.encoderHeads, \(heads)")
         }
+        guard width % decoderHeads == 0 else {
+            throw recipe.error("model.decoderHeads", "\(decoderHeads) heads do not divide model.width, \(width)")
+        }
         if let problem = SelfAttention.problem(
             width, heads: decoderHeads, keyHeads: decoderHeads, headWidth: width / decoderHeads)
         {
