@@ -124,6 +124,10 @@ struct ck_table {
     ck_unary_fn unary[2][CK_UNARY_COUNT];
     ck_binary_fn binary[2][CK_BINARY_COUNT];
     ck_sloped_fn sloped[2][CK_SLOPED_COUNT];
+    // y[i] = silu(a[i])·b[i]
+    void (*swiglu[2])(const void *a, const void *b, void *y, size_t n);
+    // a and b become their gradients
+    void (*swiglu_gradient[2])(void *a, void *b, const void *g, size_t n);
     ck_parametric_fn parametric[2][CK_PARAMETRIC_COUNT];
     ck_parametric_gradient_fn parametric_gradient[2][CK_PARAMETRIC_COUNT];
     ck_binary_fn compare[5][CK_COMPARE_COUNT];  // float32, float64, int64, int32, uint8
@@ -187,9 +191,10 @@ struct ck_table {
     void (*cross_entropy_gradient[2])(const void *p, const int64_t *labels, int64_t ignored, double smoothing,
                                       const void *g, void *dx, size_t rows, size_t columns);
 
-    // One row of 2·half channels with its pairs turned by angles, or turned back where `sign` is −1.
-    void (*rotate[2])(const void *x, const void *cosine, const void *sine, double sign, int interleaved, void *y,
-                      size_t half);
+    // Rows of 2·half channels with their pairs turned by angles, or turned back where `sign` is −1. Rows of x and of the
+    // angles are so many elements apart, those of y lie side by side.
+    void (*rotate[2])(const void *x, ptrdiff_t x_row, const void *cosine, const void *sine, ptrdiff_t angle_row,
+                      double sign, int interleaved, void *y, size_t half, size_t rows);
 
     // AdamW with decoupled decay: see optimizers. `correction1/2` are 1 − β₁ᵗ and 1 − β₂ᵗ.
     void (*adamw[2])(void *w, const void *g, void *m, void *v, size_t n, double rate, double beta1, double beta2,
@@ -226,6 +231,9 @@ struct ck_table {
     void (*product[2])(const struct ck_product *x, void *workspace);
     size_t (*product_workspace[2])(const struct ck_product *x);
     size_t panel[2];  // columns that are computed at a time: best cut at multiples of it
+    // Where the register tiles of products and of attention begin in float32, for tests that look at their machine code.
+    uintptr_t (*product_tile)(void);
+    uintptr_t (*attention_tile)(void);
     int prefers_blas;  // whether the machine's BLAS is faster than `product`
 };
 
