@@ -175,7 +175,8 @@ private func picture(
     @Test("ToMe: 577 tokens lose 16, sizes add up, and a pair of equals is what it was")
     func tome() {
         let x = Tensor.sample([1, 577, 3], "x")
-        let step = ToMe(r: 16, protectsClass: true).reduction(metric: x.squeezed(0), sizes: .ones([577], dtype: .float64))
+        let step = ToMe(r: 16, protectsClass: true)
+            .reduction(metric: x.squeezed(0), sizes: .ones([577], dtype: .float64))
         #expect(step.kept.count == 561 && step.merges.count == 16)
         var tokens = VisualTokens(patches: x, grid: .init(rows: 1, columns: 577))
         tokens = tokens.reduced(by: [step])
@@ -298,7 +299,8 @@ private func picture(
                 visual: .sample([1, tokens, tokens], "visual"), text: .sample([1, 2, tokens], "text"))
             #expect(step.merges.count == 4 * targets, "\(tokens)")
         }
-        #expect(FiCoCoL(remove: 99).reduction(visual: .sample([1, 5, 5], "v"), text: .zeros([1, 0, 5])).kept.count == 1)
+        #expect(
+            FiCoCoL(remove: 99).reduction(visual: .sample([1, 5, 5], "v"), text: .zeros([1, 0, 5])).kept.count == 1)
     }
 
     @Test("scales of FocusLLaVA: forced ones are plain maximum pooling, and the loss says how even the choice is")
@@ -312,7 +314,8 @@ private func picture(
             bias[scale] = 40
             sampler.fc2.bias = Tensor(bias, shape: [3])
             let sampled = sampler.sampled(x)
-            let pooled = x.permuted(to: [0, 3, 1, 2]).maxPooled(kernel: Size2D(side)).flattened(from: 2).transposed(1, 2)
+            let pooled = x.permuted(to: [0, 3, 1, 2]).maxPooled(kernel: Size2D(side)).flattened(from: 2).transposed(
+                1, 2)
             #expect(sampled.tokens.shape == [1, 576 / side / side, 3])
             // Windows come one after the other: the same rows in another order.
             func rows(_ x: Tensor) -> [[Double]] {

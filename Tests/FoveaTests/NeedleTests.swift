@@ -25,7 +25,7 @@ private struct NeedleReader<Method: Compressor>: Module {
     }
 
     mutating func train(steps: Int) {
-        var optimizer = AdamW(learningRate: 0.01, groups: ParameterGroup.decayingMatrices(0))
+        var optimizer = AdamW(learningRate: .constant(0.01), groups: ParameterGroup.decayingMatrices(0))
         for step in 0..<steps {
             let (patches, classes) = haystacks(64, seed: UInt64(step))
             let (_, gradients) = valueAndGradient(of: self) {

@@ -5,13 +5,16 @@ import FoveaTensor
 // (Liu et al., "Multi-stage vision token dropping", 2024; `clip_encoder.py` and `modelling_sparse_llama.py` of
 // liuting20/MustDrop.)
 
-/// The patches that must not be dropped: ⌈fraction · N⌉ of the class token's highest attention in the encoder's last layer.
+/// The patches that must not be dropped: the ⌈fraction · N⌉ that the class token attends to most in the encoder's last
+/// layer.
 public struct MustDropKeys: Module {
     /// Which share of the tokens.
     public let fraction: Double
 
     public init(fraction: Double = 0.08) {
-        guard (0...1).contains(fraction) else { trap("MustDropKeys", "a share from 0 to 1, not \(fraction), is needed") }
+        guard (0...1).contains(fraction) else {
+            trap("MustDropKeys", "a share from 0 to 1, not \(fraction), is needed")
+        }
         self.fraction = fraction
     }
 

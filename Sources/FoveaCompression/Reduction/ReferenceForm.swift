@@ -18,7 +18,8 @@ extension ConfigurationKey {
 
     /// Where the importance of patches comes from between encoder and language model.
     static let importance = ConfigurationKey.choice(
-        "importance", "where a compressor's importance of patches comes from", of: ImportanceSource.allCases.map(\.rawValue),
+        "importance", "where a compressor's importance of patches comes from",
+        of: ImportanceSource.allCases.map(\.rawValue),
         default: .string(ImportanceSource.available.rawValue))
 }
 
@@ -60,7 +61,7 @@ extension ModuleInputs {
     }
 }
 
-extension Array<TokenReduction> {
+extension [TokenReduction] {
     /// The kept tokens of each sample, for reductions that merge nothing away from its place: [B, longest].
     var keptIndices: Tensor { .paddedIndices(map { $0.kept.map { $0 ?? -1 } }) }
 
