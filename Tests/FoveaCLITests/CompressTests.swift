@@ -95,6 +95,49 @@ import Testing
         try bench.refuses(arguments + ["--grid", "2x4"], mentions: ["--grid", "--patch-size"])
     }
 
+    @Test("an exact budget of patches as they are, and how they look among the dropped")
+    func selected() throws {
+        let (bench, features) = try prepared(batch: 1)
+        try bench.prints(
+            ["compress", "f.safetensors", "-m", "divprune", "--keep", "5", "-o", "t.safetensors", "--preview", "p.png"])
+        let tokens = try SafetensorsFile(reading: bench.file("t.safetensors")).tensors()
+        let kept = try #require(tokens["indices"]).scalars(as: Int64.self)
+        #expect(kept.count == 5 && Set(kept).count == 5 && kept == kept.sorted())
+        let rows = features.squeezed(0).selecting(axis: 0, Tensor(kept))
+        #expect(try #require(tokens["features"]).squeezed(0).scalars(as: Float.self) == rows.scalars(as: Float.self))
+        // A dropped patch is darker than any that stays.
+        let picture = try readPNG(bench.file("p.png"))
+        func grey(_ patch: Int) -> UInt8 {
+            picture.sliced(axis: 0, patch / 4 * 12 + 6..<patch / 4 * 12 + 7)
+                .sliced(axis: 1, patch % 4 * 12 + 6..<patch % 4 * 12 + 7).contiguous().scalars(as: UInt8.self)[0]
+        }
+        for patch in 0..<16 { #expect((grey(patch) < 60) == !kept.contains(Int64(patch)), "\(patch)") }
+    }
+
+    @Test("the class token's attention comes with the features")
+    func signals() throws {
+        let (bench, features) = try prepared(batch: 1)
+        var attention = [Float](repeating: 0.01, count: 16)
+        for (place, patch) in [3, 7, 12].enumerated() { attention[patch] = Float(place + 1) }
+        func write(_ shape: [Int]) throws {
+            try writeSafetensors(
+                ["features": features, "class_attention": Tensor(attention, shape: shape)],
+                to: bench.file("f.safetensors"))
+        }
+        try write([1, 1, 16])
+        let arguments = [
+            "compress", "f.safetensors", "-m", "visionzip", "--set", "dominant=3", "--set", "contextual=0", "--set",
+            "importance=class-token", "-o", "t.safetensors",
+        ]
+        try bench.prints(arguments)
+        let tokens = try SafetensorsFile(reading: bench.file("t.safetensors")).tensors()
+        #expect(tokens["indices"]?.scalars(as: Int64.self) == [3, 7, 12])
+        try write([1, 16])
+        try bench.refuses(arguments, mentions: ["f.safetensors", "\"class_attention\"", "[B, H, 16]"])
+        try writeSafetensors(["features": features], to: bench.file("f.safetensors"))
+        try bench.refuses(arguments, mentions: ["f.safetensors", "visionzip", "class token"])
+    }
+
     @Test("what cannot be done is said in one line")
     func refusals() throws {
         let (bench, _) = try prepared()
@@ -104,6 +147,8 @@ import Testing
         try refuses(["--method", "spatial-poll"], ["--method spatial-poll", "did you mean spatial-pool"])
         try refuses(["--method", "linear", "--set", "inputs=3", "--set", "outputs=3"], ["linear", "--weights"])
         try refuses(CompressTests.pooling + ["--keep", "3"], ["--keep 3", "spatial-pool has no budget"])
+        try refuses(["--method", "divprune", "--keep", "0"], ["\"keep\" must be from 1"])
+        try refuses(["--method", "fastv", "--keep", "3"], ["--method fastv", "tokens alone"])
         try refuses(CompressTests.pooling + ["--set", "stride"], ["--set stride", "key=value"])
         try refuses(CompressTests.pooling + ["--set", "stride=2"], ["unknown configuration key \"stride\""])
         try refuses(

@@ -127,7 +127,11 @@ struct CompressCommand: ParsableCommand {
             throw CommandError(
                 "--method \(method): it does not work on tokens between encoder and decoder; known are \(usable)")
         }
-        if let problem = compressor.problem(with: tokens.shape) { throw CommandError("\(input): \(method) \(problem)") }
+        // How many tokens come out may depend on the picture: it is here.
+        let problem =
+            (compressor as? any TokenReducer).map { $0.refusal(of: tokens.shape) ?? $0.problem(with: tokens) }
+            ?? compressor.problem(with: tokens.shape)
+        if let problem { throw CommandError("\(input): \(method): \(problem)") }
         return compressor
     }
 

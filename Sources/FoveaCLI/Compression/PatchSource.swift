@@ -24,7 +24,9 @@ struct PatchSource {
         }
         let features = try PatchSource.features(path, format)
         let raster = try PatchSource.raster(grid, count: features.shape[1], path)
-        tokens = VisualTokens(patches: features, grid: raster, tracked: true)
+        var patches = VisualTokens(patches: features, grid: raster, tracked: true)
+        if format == .safetensors { patches.signals = try PatchSource.signals(path, features) }
+        tokens = patches
         pixels = 12
         pictures = (0..<features.shape[0]).map {
             PatchSource.lengths(features.sliced(axis: 0, $0..<$0 + 1), raster, pixels: 12)
@@ -48,6 +50,34 @@ struct PatchSource {
         }
         let wide = found.dtype.isDifferentiable ? found : found.cast(to: .float32)
         return wide.rank == 2 ? wide.unsqueezed(0) : wide
+    }
+
+    /// What the file says of the encoder's attention; nil where it says nothing.
+    private static func signals(_ path: String, _ features: Tensor) throws -> EncoderSignals? {
+        let file = try SafetensorsFile(reading: path)
+        let (batch, count) = (features.shape[0], features.shape[1])
+        func tensor(_ name: String, _ shape: String, fits: ([Int]) -> Bool) throws -> Tensor? {
+            guard let entry = file.entries[name] else { return nil }
+            // What belongs to features without a batch axis has none either.
+            let isAlone = try file.tensor("features").rank == 2
+            let own = isAlone ? [1] + entry.shape : entry.shape
+            let found = try file.tensor(name)
+            guard found.dtype.isFloatingPoint, fits(own) else {
+                throw FileError(
+                    path: path, problem: "tensor \"\(name)\" is \(found.dtype) \(entry.shape); expected is \(shape)")
+            }
+            return found.reshaped(to: own).cast(to: features.dtype)
+        }
+        let signals = EncoderSignals(
+            classAttention: try tensor("class_attention", "[B, H, \(count)] of a float type") {
+                $0.count == 3 && $0[0] == batch && $0[1] > 0 && $0[2] == count
+            },
+            keys: try tensor("keys", "[B, \(count), d] of a float type") {
+                $0.count == 3 && $0[0] == batch && $0[1] == count && $0[2] > 0
+            },
+            relevance: try tensor("relevance", "[B, \(count)] of a float type") { $0 == [batch, count] })
+        let isSilent = signals.classAttention == nil && signals.keys == nil && signals.relevance == nil
+        return isSilent ? nil : signals
     }
 
     /// The raster that an argument names, if it has as many cells as there are patches.
