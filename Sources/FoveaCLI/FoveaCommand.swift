@@ -11,6 +11,7 @@ struct FoveaCommand: ParsableCommand {
         version: foveaVersion,
         subcommands: [
             TrainCommand.self, EvaluateCommand.self, ExportCommand.self, ApplyCommand.self, ModulesCommand.self,
+            CompressCommand.self,
             InspectCommand.self, GradcheckCommand.self, BenchCommand.self, DataCommand.self,
         ])
 

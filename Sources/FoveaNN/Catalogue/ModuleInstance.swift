@@ -17,8 +17,9 @@ public protocol ModuleInstance: Sendable {
     /// The gradient of Σ⟨output, cotangent⟩ for every floating-point input and every weight, under their own names;
     /// zeros for what has no influence.
     func gradients(_ inputs: NamedTensors, cotangents: NamedTensors) throws -> NamedTensors
-    /// Compares the gradients for every parameter and every floating-point input with finite differences.
-    func checkGradients(_ inputs: NamedTensors, name: String, seed: UInt64) throws -> GradientCheck
+    /// Compares the gradients for every parameter and every floating-point input with finite differences; nil where no
+    /// output has a gradient.
+    func checkGradients(_ inputs: NamedTensors, name: String, seed: UInt64) throws -> GradientCheck?
 }
 
 struct Instance<Model: Module>: ModuleInstance {
@@ -72,7 +73,8 @@ struct Instance<Model: Module>: ModuleInstance {
         return gradients
     }
 
-    func checkGradients(_ inputs: NamedTensors, name: String, seed: UInt64) throws -> GradientCheck {
+    func checkGradients(_ inputs: NamedTensors, name: String, seed: UInt64) throws -> GradientCheck? {
+        guard try outputs(inputs).values.contains(where: { $0.dtype.isDifferentiable }) else { return nil }
         let parameters = model.parameters
         let active = inputs.filter { $0.value.dtype.isDifferentiable }
         // One output after the other flattened: a single function for the finite differences.
@@ -115,6 +117,9 @@ struct Instance<Model: Module>: ModuleInstance {
         var sum: Tensor?
         for (name, output) in outputs {
             guard let cotangent = cotangents[name] else { continue }
+            guard output.dtype.isDifferentiable else {
+                throw ModuleInputError("cotangent.\(name) is given, but the output \(name) is \(output.dtype)")
+            }
             guard cotangent.shape == output.shape else {
                 throw ModuleInputError(
                     "cotangent.\(name) is \(cotangent.shape), but the output \(name) is \(output.shape)")
