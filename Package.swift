@@ -55,7 +55,9 @@ let package = Package(
 
         // Floor 6: whole models, and datasets.
         .target(name: "FoveaModels", dependencies: ["FoveaCompression"]),
-        .target(name: "FoveaData", dependencies: ["FoveaTraining"]),
+        .target(
+            name: "FoveaData",
+            dependencies: ["FoveaTraining", .product(name: "OrderedCollections", package: "swift-collections")]),
 
         // Floor 7: `import Fovea`.
         .target(name: "Fovea", dependencies: ["FoveaModels", "FoveaData"]),

@@ -23,6 +23,23 @@ private struct Pair: Module {
     }
 }
 
+/// Matrices of different shapes.
+private struct Matrices: Module {
+    var wide: Tensor
+    var tall: Tensor
+    var square: Tensor
+
+    init(_ tensor: (String) throws -> Tensor) rethrows {
+        (wide, tall, square) = (try tensor("wide"), try tensor("tall"), try tensor("square"))
+    }
+
+    mutating func visit(_ visitor: inout ModuleVisitor) {
+        visitor.parameter("wide", &wide)
+        visitor.parameter("tall", &tall)
+        visitor.parameter("square", &square)
+    }
+}
+
 private func gradients(_ step: Int, dtype: DType = .float64) -> Gradients {
     let key = RandomKey(seed: 4).folding(UInt64(step))
     return Gradients([
@@ -307,6 +324,71 @@ private struct NaiveSGD {
             for (path, tensor) in model.parameters {
                 let want = try file.tensor("long-\(run).\(step).\(path)").doubles
                 #expect(difference(tensor.doubles, want) < 1e-11, "\(path) after step \(step)")
+            }
+        }
+    }
+
+    @Test("ten steps of PyTorch's Muon on wide, tall and square matrices, to rounding")
+    func pytorchMuon() throws {
+        let file = try SafetensorsFile(reading: repository + "/Tests/Fixtures/optimizers/optimizers.safetensors")
+        var model = try Matrices { try file.tensor("muon.start.\($0)") }
+        var optimizer = Muon(learningRate: .constant(0.05), weightDecay: 0.1)
+        for step in 0..<10 {
+            let gradients = try Matrices { try file.tensor("muon.gradient.\(step).\($0)") }
+            optimizer.update(&model, along: Gradients(gradients.parameters))
+            for (path, tensor) in model.parameters {
+                let want = try file.tensor("muon.\(step).\(path)").doubles
+                #expect(difference(tensor.doubles, want) < 1e-12, "\(path) after step \(step)")
+            }
+        }
+    }
+
+    @Test("Muon leaves what is no inner matrix to AdamW, to the bit")
+    func muonRest() {
+        var (model, other) = (Pair(), Pair())
+        var muon = Muon(learningRate: .constant(0.1), weightDecay: 0.2, matrices: .path("weight"))
+        var adam = AdamW(learningRate: .constant(0.1), weightDecay: 0.2)
+        for step in 0..<5 {
+            muon.update(&model, along: gradients(step))
+            adam.update(&other, along: gradients(step))
+        }
+        #expect(model.bias.doubles == other.bias.doubles)
+        #expect(model.weight.doubles != other.weight.doubles)
+        let filter = Muon.innerMatrices
+        let matrix = Tensor.zeros([2, 2])
+        #expect(filter("layers.0.attention.query.weight", matrix) && !filter("norm.weight", .zeros([2])))
+        for path in ["embedding", "a.embedding", "head.weight", "a.head.weight", "x.latents", "x.positions"] {
+            #expect(!filter(path, matrix), "\(path)")
+        }
+    }
+
+    @Test("a restored Muon goes on in the same bits, and a foreign state is refused")
+    func muonState() throws {
+        var (model, muon) = (Pair(), Muon(learningRate: .constant(0.1)))
+        for step in 0..<3 { muon.update(&model, along: gradients(step)) }
+        var (again, restored) = (model, Muon(learningRate: .constant(0.1)))
+        try restored.restore(step: 3, state: muon.state)
+        for step in 3..<6 {
+            muon.update(&model, along: gradients(step))
+            restored.update(&again, along: gradients(step))
+        }
+        #expect(bits(model.parameters) == bits(again.parameters))
+        var sgd = SGD(learningRate: .constant(1))
+        sgd.update(&again, along: gradients(0))
+        #expect(throws: OptimizerStateError.self) { try restored.restore(step: 1, state: sgd.state) }
+    }
+
+    @Test("Muon's step is a rotation's: near-equal singular values, whatever the gradient's size; kernels are matrices")
+    func muonOrthogonal() throws {
+        for shape in [[6, 4], [4, 6], [5, 2, 2]] {
+            for size in [1e-4, 1, 1e4] {
+                var model = Matrices { _ in .zeros(shape, dtype: .float64) }
+                let gradient = Tensor.normal(shape, deviation: size, key: RandomKey(seed: 2), dtype: .float64)
+                var muon = Muon(learningRate: .constant(1), weightDecay: 0)
+                muon.update(&model, along: Gradients(["wide": gradient]))
+                let moved = model.wide.flattened(from: 1)
+                let values = try (moved * (1 / (0.2 * Double(moved.shape.max()!).squareRoot()))).svd().s.doubles
+                #expect(values.allSatisfy { (0.5...1.3).contains($0) }, "\(shape), \(size): \(values)")
             }
         }
     }

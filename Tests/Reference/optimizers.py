@@ -10,11 +10,16 @@ Two parameters, a matrix `weight` [3, 4] and a vector `bias` [4], in float64. Th
     <run>.<step>.<parameter>          after that step, for each of RUNS
     schedule.<name>                   [200], the rates of each of SCHEDULES
     long-<run>.<step>.<parameter>     after every 20 of 200 steps with a schedule and with clipping, for each of LONG
+    muon.gradient.<step>.<matrix>     the gradient of step 0 ... 9 of the matrices of MUON_SHAPES; muon.start.<matrix> before
+    muon.<step>.<matrix>              after that step
+
+Muon's iteration runs in float64 instead of bfloat16: what it computes is compared, not its rounding.
 
 The matrix decays and the vector does not, as two parameter groups. The long runs take the ten gradients in turn.
 """
 
 import argparse
+import inspect
 import pathlib
 
 import torch
@@ -34,6 +39,8 @@ RUNS = {
     "sgd-nesterov": (torch.optim.SGD, {"lr": 0.05, "momentum": 0.8, "nesterov": True}, 0.03),
 }
 
+MUON_SHAPES = {"wide": (3, 5), "tall": (6, 4), "square": (4, 4)}
+MUON = {"lr": 0.05, "weight_decay": 0.1, "momentum": 0.95, "nesterov": True, "adjust_lr_fn": "match_rms_adamw"}
 
 # The optimizers and schedules of the long runs.
 LONG = {"adamw": "cosine", "sgd-nesterov": "linear"}
@@ -78,6 +85,30 @@ def started(run, tensors):
     return parameters, optimizer_class(groups, foreach=False, **options)
 
 
+def muon_steps():
+    """Ten steps of PyTorch's Muon in float64."""
+    iterate = torch.optim._muon._zeropower_via_newtonschulz
+    source = inspect.getsource(iterate).replace("torch.bfloat16", "torch.float64")
+    exec(source, torch.optim._muon.__dict__)
+    generator = torch.Generator().manual_seed(1)
+
+    def drawn(shape):
+        return torch.randn(shape, dtype=torch.float64, generator=generator)
+
+    tensors = {f"muon.start.{name}": drawn(shape) for name, shape in MUON_SHAPES.items()}
+    parameters = {name: torch.nn.Parameter(tensors[f"muon.start.{name}"].clone()) for name in MUON_SHAPES}
+    optimizer = torch.optim.Muon(parameters.values(), **MUON)
+    for step in range(STEPS):
+        for name, parameter in parameters.items():
+            gradient = drawn(parameter.shape) * 10.0 ** (step % 4 - 2)
+            tensors[f"muon.gradient.{step}.{name}"] = gradient
+            parameter.grad = gradient.clone()
+        optimizer.step()
+        for name, parameter in parameters.items():
+            tensors[f"muon.{step}.{name}"] = parameter.detach().clone()
+    return tensors
+
+
 def main():
     parser = argparse.ArgumentParser(description="Stores ten steps of PyTorch's optimizers.")
     parser.add_argument("--output", type=pathlib.Path, default=FIXTURES / "optimizers")
@@ -119,6 +150,8 @@ def main():
             if (step + 1) % 20 == 0:
                 for name, parameter in parameters.items():
                     tensors[f"long-{run}.{step}.{name}"] = parameter.detach().clone()
+
+    tensors.update(muon_steps())
 
     arguments.output.mkdir(parents=True, exist_ok=True)
     save_file(tensors, arguments.output / "optimizers.safetensors", metadata={"torch": torch.__version__})

@@ -7,10 +7,12 @@ struct DataCommand: ParsableCommand {
         commandName: "data", abstract: "Describe a dataset and draw samples of it.",
         discussion: """
             digits: handwritten digits, one a picture. digit-scenes: larger pictures made of them, with digits at random \
-            places among clutter; for each quarter the answer is its digit, or none. Both are what recipes call data.name.
+            places among clutter; for each quarter the answer is its digit, or none. The others are pictures with questions: \
+            digits in a grid, shapes in relation (Sort-of-CLEVR), a tiny glyph, several pictures, clips. Recipes call them \
+            data.name.
             """)
 
-    @Argument(help: "The dataset: \(DatasetListing.names.joined(separator: " or ")).")
+    @Argument(help: "The dataset: \((DatasetListing.names + QuestionTasks.names).joined(separator: ", ")).")
     var name: String
 
     @Option(help: "A folder of IDX files named as in Data/digits.")
@@ -19,15 +21,16 @@ struct DataCommand: ParsableCommand {
     @Option(help: "The grey value that counts as 1.")
     var maximum = 16
 
-    @Option(help: "A PNG file to draw samples in: digits with a row for each class, scenes in four rows.")
+    @Option(help: "A PNG file to draw samples in: digits with a row for each class, scenes in rows.")
     var preview: String?
 
     @Flag(help: "Print JSON.")
     var json = false
 
     func run() throws {
-        guard DatasetListing.names.contains(name) else {
-            throw CommandError("there is no dataset \(name); known are \(DatasetListing.names.joined(separator: ", "))")
+        let names = DatasetListing.names + QuestionTasks.names
+        guard names.contains(name) else {
+            throw CommandError("there is no dataset \(name); known are \(names.joined(separator: ", "))")
         }
         guard (1...255).contains(maximum) else {
             throw CommandError("--maximum \(maximum): expected is a number from 1 to 255")
@@ -36,6 +39,7 @@ struct DataCommand: ParsableCommand {
             throw CommandError("Data/digits is not below the working directory; name it with --folder")
         }
         let digits = try Digits(folder: source, maximum: maximum)
+        if QuestionTasks.names.contains(name) { return try describeQuestions(digits.train, source) }
         if name == "digit-scenes" {
             let (height, width) = digits.train.imageSize
             if let problem = DigitScenes.Options().problem(digitHeight: height, digitWidth: width) {
@@ -46,6 +50,17 @@ struct DataCommand: ParsableCommand {
         if json { printJSON(listing) } else { print(listing.text(source)) }
         if let preview {
             try writePNG(ContactSheet(name, of: digits).pixels, to: preview)
+            if !json { print("samples drawn in \(preview)") }
+        }
+    }
+
+    private func describeQuestions(_ digits: LabelledImageSet, _ source: String) throws {
+        if let problem = QuestionTasks.problem(name, with: digits) { throw CommandError("\(source): \(problem)") }
+        guard let task = QuestionTasks.task(name, digits: digits) else { return }
+        let listing = QuestionListing(task)
+        if json { printJSON(listing) } else { print(listing.text) }
+        if let preview {
+            try writePNG(QuestionSheet(task).pixels, to: preview)
             if !json { print("samples drawn in \(preview)") }
         }
     }

@@ -24,6 +24,7 @@ struct EvaluateCommand: ParsableCommand {
         let loss: Double
         let samples: Int
         let confusion: [[Int]]
+        let questions: [QuestionScore]?
     }
 
     func run() throws {
@@ -31,13 +32,20 @@ struct EvaluateCommand: ParsableCommand {
         guard ["train", "validation", "test"].contains(split) else {
             throw CommandError("--split \(split): expected is train, validation or test")
         }
-        let saved = try SavedRun(path)
-        let result = evaluate(saved.model, on: saved.experiment.data.part(split))
+        let run = try RunPath(path)
+        try show(run, try run.recipe.experiment())
+    }
+
+    private func show<Opened: RunnableExperiment>(_ run: RunPath, _ experiment: Opened) throws {
+        let saved = try SavedRun(run, of: experiment)
+        let result = experiment.evaluation(of: saved.model, on: split)
+        let scores = experiment.scores(of: saved.model, on: split)
         guard !json else {
             printJSON(
                 Result(
                     run: path, split: split, accuracy: result.accuracy, loss: result.loss, samples: result.samples,
-                    confusion: result.confusion.counts))
+                    confusion: result.confusion.counts,
+                    questions: scores.isEmpty ? nil : scores))
             return
         }
         let wrong = result.samples - Int((result.accuracy * Double(result.samples)).rounded())
@@ -45,6 +53,10 @@ struct EvaluateCommand: ParsableCommand {
             "\(path)\(saved.step.map { " at step \($0)" } ?? ""), \(split): accuracy \(result.accuracy.percent) (\(wrong) of \(result.samples) wrong), loss \(result.loss.fixed(4))"
         )
         print("")
+        guard scores.isEmpty else {
+            print(scores.table)
+            return
+        }
         let classes = result.confusion.counts.count
         var table = TextTable(
             ["truth ↓ answer →"] + (0..<classes).map(String.init), right: Set(1...classes))
@@ -52,5 +64,19 @@ struct EvaluateCommand: ParsableCommand {
             table.add(["\(truth)"] + row.map { $0 == 0 ? "·" : "\($0)" })
         }
         print(table.text)
+    }
+}
+
+extension [QuestionScore] {
+    /// A line for each type of question.
+    var table: String {
+        var table = TextTable(["questions", "asked", "right", "95 % interval"], right: [1, 2, 3])
+        for score in self {
+            table.add([
+                score.type, score.asked.grouped, score.accuracy.percent,
+                "\(score.lower.percent) to \(score.upper.percent)",
+            ])
+        }
+        return table.text
     }
 }

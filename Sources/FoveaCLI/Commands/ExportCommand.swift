@@ -70,15 +70,22 @@ struct ExportCommand: ParsableCommand {
     /// The weights of a run, and where they come from.
     private func ofRun() throws -> (NamedTensors, [String: String]) {
         if config != nil { throw CommandError("--config: a run has its own; it goes with --module") }
-        let saved = try SavedRun(path)
-        let origin = ["recipe": saved.experiment.recipe.name]
-        let module: any Module = part == "model" ? saved.model : saved.model.compressor.base
+        let run = try RunPath(path)
+        return try weights(of: run, try run.recipe.experiment())
+    }
+
+    private func weights<Opened: RunnableExperiment>(
+        of run: RunPath, _ experiment: Opened
+    ) throws -> (NamedTensors, [String: String]) {
+        let model = try SavedRun(run, of: experiment).model
+        let origin = ["recipe": run.recipe.name]
+        let module: any Module = part == "model" ? model : experiment.compressor(of: model)
         if layout == "native" { return (module.parameters, origin) }
         guard part == "compressor" else {
             throw CommandError("--layout \(layout): published names exist for the compressor alone; leave --part out")
         }
         // A compressor has the names of its own form alone: another form computes something else.
-        let form = try saved.experiment.recipe.compressorForm()
+        let form = try run.recipe.compressorForm()
         guard form.layout == layout, let weights = form.weights(of: module) else {
             throw CommandError("--layout \(layout): expected is native or \(form.layout)")
         }

@@ -42,7 +42,7 @@ struct InspectCommand: ParsableCommand {
 
     private func inspectRun() throws {
         let recipe = try Recipe(reading: path + "/recipe.yaml")
-        let model = try Experiment(recipe).model
+        let model: any Module = try recipe.experiment().model
         let report = FileManager.default.contents(atPath: path + "/report.json")
             .flatMap { try? JSONDecoder().decode(TrainingReport.self, from: $0) }
         let listing = RunListing(

@@ -2,35 +2,21 @@ import Foundation
 import Fovea
 
 /// A run, or one of its checkpoints, opened for reading.
-struct SavedRun {
-    let experiment: Experiment
+struct SavedRun<Opened: RunnableExperiment> {
+    let experiment: Opened
     /// The model to evaluate: the average of the weights where the run has one.
-    let model: Experiment.Model
+    let model: Opened.Task.Model
     /// How many steps the model was trained for; nil for a finished run's model.
     let step: Int?
 
-    /// - Parameter path: a run's folder, or a folder below its `checkpoints`.
-    init(_ path: String) throws {
-        var folder = path
-        while folder.count > 1, folder.hasSuffix("/") { folder.removeLast() }
-        var isDirectory: ObjCBool = false
-        guard FileManager.default.fileExists(atPath: folder, isDirectory: &isDirectory) else {
-            throw FileError(path: path, problem: "there is no such run or checkpoint")
-        }
-        guard isDirectory.boolValue else {
-            throw FileError(path: path, problem: "is not a folder; a run or a checkpoint is needed")
-        }
-        let parent = SavedRun.parent(of: folder)
-        let isCheckpoint = parent.split(separator: "/").last == "checkpoints"
-        let run = isCheckpoint ? SavedRun.parent(of: parent) : folder
-        let recipePath = run + "/recipe.yaml"
-        guard FileManager.default.fileExists(atPath: recipePath) else {
-            throw FileError(path: path, problem: "is not a run: it has no recipe.yaml")
-        }
-        let recipe = try Recipe(reading: recipePath)
-        experiment = try Experiment(recipe)
+    /// - Parameters:
+    ///   - path: where the run is.
+    ///   - experiment: what its recipe describes.
+    init(_ path: RunPath, of experiment: Opened) throws {
+        self.experiment = experiment
+        let (folder, run) = (path.folder, path.run)
         var model = experiment.model
-        if isCheckpoint {
+        if path.isCheckpoint {
             let averaged = folder + "/average.safetensors"
             try model.load(
                 from: FileManager.default.fileExists(atPath: averaged) ? averaged : folder + "/model.safetensors")
@@ -41,12 +27,45 @@ struct SavedRun {
         } else {
             var state = experiment.initialState
             guard CheckpointStore(run: run).restoreForReading(&state) else {
-                throw FileError(path: path, problem: "has no checkpoint yet")
+                throw FileError(path: path.given, problem: "has no checkpoint yet")
             }
             model = state.result
             step = state.step
         }
         self.model = model
+    }
+}
+
+/// Where a run, or one of its checkpoints, is.
+struct RunPath {
+    /// As it was given.
+    let given: String
+    let folder: String
+    let run: String
+    let isCheckpoint: Bool
+    let recipe: Recipe
+
+    /// - Parameter path: a run's folder, or a folder below its `checkpoints`.
+    init(_ path: String) throws {
+        given = path
+        var folder = path
+        while folder.count > 1, folder.hasSuffix("/") { folder.removeLast() }
+        var isDirectory: ObjCBool = false
+        guard FileManager.default.fileExists(atPath: folder, isDirectory: &isDirectory) else {
+            throw FileError(path: path, problem: "there is no such run or checkpoint")
+        }
+        guard isDirectory.boolValue else {
+            throw FileError(path: path, problem: "is not a folder; a run or a checkpoint is needed")
+        }
+        let parent = RunPath.parent(of: folder)
+        isCheckpoint = parent.split(separator: "/").last == "checkpoints"
+        self.folder = folder
+        run = isCheckpoint ? RunPath.parent(of: parent) : folder
+        let recipePath = run + "/recipe.yaml"
+        guard FileManager.default.fileExists(atPath: recipePath) else {
+            throw FileError(path: path, problem: "is not a run: it has no recipe.yaml")
+        }
+        recipe = try Recipe(reading: recipePath)
     }
 
     /// The folder that a path is in. NSString's own takes no name of one letter on Linux, `.` among them.

@@ -39,7 +39,11 @@ struct TrainCommand: ParsableCommand {
         }
         try threads.apply()
         let resolved = try Recipe(reading: recipe, overrides: overrides)
-        let experiment = try Experiment(resolved)
+        try run(try resolved.experiment())
+    }
+
+    private func run<Opened: RunnableExperiment>(_ experiment: Opened) throws {
+        let resolved = experiment.recipe
         if dryRun {
             describe(experiment)
             return
@@ -63,6 +67,7 @@ struct TrainCommand: ParsableCommand {
             }
         }
         try writeTextAtomically(resolved.yaml, to: folder.file("recipe.yaml"))
+        try experiment.saveCompanions(to: folder)
         try train(experiment, &state, folder)
     }
 
@@ -88,14 +93,13 @@ struct TrainCommand: ParsableCommand {
         return report.steps == steps
     }
 
-    private func describe(_ experiment: Experiment) {
-        let size = experiment.options.imageSize
+    private func describe<Opened: RunnableExperiment>(_ experiment: Opened) {
         print(experiment.model.summary())
         print("")
         print(
-            "\(experiment.data.training.count.grouped) training pictures of \(size.height) × \(size.width), \(experiment.settings.steps.grouped) steps of \(experiment.task.batchSize)"
+            "trained on \(experiment.trainingData), \(experiment.settings.steps.grouped) steps of \(experiment.task.batchSize)"
         )
-        let (tokens, compressor) = (experiment.options.tokens, experiment.model.compressor)
+        let (tokens, compressor) = (experiment.tokens, experiment.compressor(of: experiment.model))
         let (compressed, cost) = (compressor.outputShape(tokens), compressor.cost(tokens))
         print(
             "each picture: \(tokens.count) tokens of width \(tokens.width) → \(compressed.count) of width \(compressed.width), \(cost.multiplyAdds.grouped) multiply-adds"
@@ -103,15 +107,15 @@ struct TrainCommand: ParsableCommand {
         print("nothing was trained (--dry-run)")
     }
 
-    private func train(_ experiment: Experiment, _ state: inout TrainingState<Experiment.Model>, _ folder: RunFolder)
-        throws
-    {
+    private func train<Opened: RunnableExperiment>(
+        _ experiment: Opened, _ state: inout TrainingState<Opened.Task.Model>, _ folder: RunFolder
+    ) throws {
         let (settings, task) = (experiment.settings, experiment.task)
         let trainer = Trainer(task: task, settings: settings, folder: folder, key: experiment.key)
         let progress = ProgressView(total: settings.steps, batchSize: task.batchSize)
         Interruption.watch()
         print(
-            "training \(state.model.parameterCount.grouped) parameters on \(experiment.data.training.count.grouped) pictures, \(Workers.count) threads → \(folder.path)"
+            "training \(state.model.parameterCount.grouped) parameters on \(experiment.trainingData), \(Workers.count) threads → \(folder.path)"
         )
         var lastCheckpoint: (step: Int, path: String)?
         let outcome: TrainingOutcome
@@ -139,19 +143,21 @@ struct TrainCommand: ParsableCommand {
         return (words + ["--resume"]).map(shellQuoted).joined(separator: " ")
     }
 
-    private func report(_ experiment: Experiment, _ state: TrainingState<Experiment.Model>, _ folder: RunFolder) throws
-    {
+    private func report<Opened: RunnableExperiment>(
+        _ experiment: Opened, _ state: TrainingState<Opened.Task.Model>, _ folder: RunFolder
+    ) throws {
         let model = state.result
-        let data = experiment.data
-        let report = TrainingReport(
+        var report = TrainingReport(
             recipe: experiment.recipe.name, seed: experiment.recipe.integer("training.seed"), steps: state.step,
             parameters: model.parameterCount,
             // Whoever chooses settings must not see what they do to the test part.
-            test: data.validation == nil ? evaluate(model, on: data.part("test")) : nil,
-            train: evaluate(model, on: data.trainingAsIs),
-            validation: data.validation.map { evaluate(model, on: $0) },
+            test: experiment.holdsOut ? nil : experiment.evaluation(of: model, on: "test"),
+            train: experiment.trainingEvaluation(of: model),
+            validation: experiment.holdsOut ? experiment.evaluation(of: model, on: "validation") : nil,
             trainingSeconds: state.seconds, peakMemoryBytes: max(state.peakBytes, processPeakBytes()),
             threads: Workers.count)
+        let scores = experiment.scores(of: model, on: experiment.holdsOut ? "validation" : "test")
+        report.questions = scores.isEmpty ? nil : scores
         try model.save(to: folder.file("model.safetensors"), metadata: ["recipe": experiment.recipe.name])
         if experiment.recipe.flag("output.curve") {
             let log = try MetricsLog(path: folder.file("metrics.jsonl"), upTo: state.step)
@@ -163,7 +169,8 @@ struct TrainCommand: ParsableCommand {
         // Last: a report says that the run is finished.
         try writeTextAtomically(encoded(report), to: folder.file("report.json"))
         print(report.headline)
-        if data.validation != nil {
+        if !scores.isEmpty { print(scores.table) }
+        if experiment.holdsOut {
             print("the test part was not looked at (data.holdOutValidation)")
         }
         print(

@@ -1,8 +1,7 @@
-import Foundation
 import Fovea
 
-/// A recipe made real: the data, the model, the optimizer and the settings that it describes.
-struct Experiment {
+/// Pictures to classify, and a classifier around a compressor.
+struct Experiment: RunnableExperiment {
     typealias Model = CompressorClassifier<AnyCompressor>
     typealias Task = ImageClassification<Model>
 
@@ -30,14 +29,6 @@ struct Experiment {
         guard width % heads == 0 else {
             throw recipe.error("model.width", "\(width) does not divide by model.encoderHeads, \(heads)")
         }
-        guard recipe.integer("training.accumulation") <= recipe.integer("training.batchSize") else {
-            throw recipe.error("training.accumulation", "more parts than training.batchSize has pictures")
-        }
-        guard recipe.integer("training.batchSize") <= data.training.count else {
-            throw recipe.error(
-                "training.batchSize",
-                "\(recipe.integer("training.batchSize")) is more than the \(data.training.count) training pictures")
-        }
         let options = Model.Options(
             imageSize: size, classes: data.classes, readings: data.readings, patchSize: patch, stemChannels: stem,
             width: width, encoderDepth: recipe.integer("model.encoderDepth"), encoderHeads: heads,
@@ -56,49 +47,18 @@ struct Experiment {
                 "training this model would take \(bytes >> 20) MiB; this machine has \(physicalMemory >> 20) MiB")
         }
         model = try made()
-        try checkFrozenPaths()
+        try checkBatch(samples: data.training.count)
+        try checkTrainedPaths()
     }
 
-    /// A pattern that freezes nothing is a misspelt one; freezing everything trains nothing.
-    private func checkFrozenPaths() throws {
-        let patterns = recipe.list("training.freeze")
-        guard !patterns.isEmpty else { return }
-        let parameters = model.parameters
-        for pattern in patterns where !parameters.contains(where: { ParameterFilter.path(pattern)($0.key, $0.value) }) {
-            throw recipe.error("training.freeze", "no parameter has a path like \"\(pattern)\"; --dry-run lists them")
-        }
-        let trained = settings.trained
-        guard parameters.contains(where: { trained($0.key, $0.value) }) else {
-            throw recipe.error("training.freeze", "every parameter is frozen; at least one must be trained")
-        }
-    }
+    func compressor(of model: Model) -> any Compressor { model.compressor.base }
 
-    /// The key that all random numbers of the run come from.
-    var key: RandomKey { recipe.key }
+    var tokens: TokenShape { options.tokens }
 
-    /// The state before the first step.
-    var initialState: TrainingState<Model> {
-        TrainingState(
-            model: model, optimizer: optimizer,
-            average: recipe.optionalNumber("training.averageDecay").map { MovingAverage(of: model, decay: $0) })
-    }
+    var holdsOut: Bool { data.validation != nil }
 
-    private var optimizer: any Optimizer {
-        let (peak, warmup) = (recipe.number("training.learningRate"), recipe.integer("training.warmup"))
-        let total = recipe.integer("training.steps")
-        let schedule: Schedule =
-            switch recipe.text("training.schedule") {
-            case "linear": .warmupLinear(peak: peak, warmup: warmup, total: total)
-            case "constant": .constant(peak, warmup: warmup)
-            default: .warmupCosine(peak: peak, warmup: warmup, total: total)
-            }
-        let decay = recipe.number("training.weightDecay")
-        guard recipe.text("training.optimizer") == "sgd" else {
-            return AdamW(
-                learningRate: schedule, beta1: recipe.number("training.beta1"), beta2: recipe.number("training.beta2"),
-                weightDecay: decay)
-        }
-        return SGD(learningRate: schedule, momentum: recipe.number("training.momentum"), weightDecay: decay)
+    var trainingData: String {
+        "\(data.training.count.grouped) pictures of \(data.imageSize.height) × \(data.imageSize.width)"
     }
 
     var task: Task {
@@ -107,21 +67,7 @@ struct Experiment {
             labelSmoothing: recipe.number("training.labelSmoothing"), key: key.folding("data"))
     }
 
-    var settings: TrainingSettings {
-        var settings = TrainingSettings(steps: recipe.integer("training.steps"))
-        settings.accumulation = recipe.integer("training.accumulation")
-        settings.clipNorm = recipe.optionalNumber("training.clipNorm")
-        settings.checkpointEvery = recipe.integer("training.checkpointEvery")
-        settings.keepCheckpoints = recipe.integer("training.keepCheckpoints")
-        settings.logEvery = recipe.integer("training.logEvery")
-        settings.validateEvery = recipe.integer("training.validateEvery")
-        settings.prefetch = recipe.integer("training.prefetch")
-        settings.trained = recipe.list("training.freeze").reduce(.all) { $0 && !.path($1) }
-        return settings
-    }
-}
+    func trainingEvaluation(of model: Model) -> Evaluation { evaluate(model, on: data.trainingAsIs) }
 
-extension Recipe {
-    /// The key that all random numbers of the run come from.
-    var key: RandomKey { RandomKey(seed: UInt64(integer("training.seed"))) }
+    func evaluation(of model: Model, on part: String) -> Evaluation { evaluate(model, on: data.part(part)) }
 }

@@ -49,7 +49,7 @@ struct ExperimentData {
         ]
     }
 
-    private static func folder(_ recipe: Recipe) throws -> String {
+    static func folder(_ recipe: Recipe) throws -> String {
         if let folder = recipe.optionalText("data.folder") { return folder }
         guard recipe.text("data.name") != "idx" else {
             throw recipe.error("data.folder", "expected is the folder of the IDX files, since data.name is idx")

@@ -1,10 +1,12 @@
+import Fovea
+
 /// Every key that a recipe may have, in the order in which the resolved recipe is written. The group `compressor` has
 /// besides these the configuration keys of the module that it names; see `CompressorSection`.
 enum RecipeSchema {
     static let keys: [RecipeKey] = [
         .init(
-            "data.name", .choice(["digits", "idx", "digit-scenes"]), default: .text("digits"),
-            "the shipped digits, a folder of IDX files, or scenes made of either"),
+            "data.name", .choice(["digits", "idx", "digit-scenes"] + QuestionTasks.names), default: .text("digits"),
+            "the shipped digits, a folder of IDX files, or what is made of either; fovea data tells"),
         .init("data.folder", .text, default: .none, "where the IDX files are; the shipped digits need none"),
         .init("data.maximum", .integer(1...255), default: .integer(16), "the grey value that counts as 1"),
         .init(
@@ -16,6 +18,10 @@ enum RecipeSchema {
         .init("data.sceneDigits", .integer(1...256), default: .integer(3), "cells that hold a digit"),
         .init("data.sceneClutter", .integer(0...256), default: .integer(4), "pieces of clutter in a scene"),
 
+        .init("data.questions", .list, default: .list([]), "the types of questions that are asked; all unless given"),
+        .init(
+            "data.blank", .flag, default: .flag(false), "leave pictures black: what the words of a question alone tell"),
+
         .init("model.patchSize", .integer(1...64), default: .integer(2), "pixels along a patch's side"),
         .init(
             "model.stemChannels", .integer(0...4096), default: .integer(0),
@@ -23,6 +29,8 @@ enum RecipeSchema {
         .init("model.width", .integer(1...8192), default: .integer(64), "width of tokens and latents"),
         .init("model.encoderDepth", .integer(0...64), default: .integer(2), "layers before the compressor"),
         .init("model.encoderHeads", .integer(1...128), default: .integer(4), "heads of those layers"),
+        .init("model.decoderDepth", .integer(1...64), default: .integer(2), "layers that answer questions"),
+        .init("model.decoderHeads", .integer(1...128), default: .integer(2), "heads of those layers"),
         .init("model.dropout", .number(0...0.95), default: .number(0), "dropout in those layers"),
         .init(
             "model.positionDeviation", .number(0...10), default: .number(0.02),
@@ -42,17 +50,20 @@ enum RecipeSchema {
         .init("training.steps", .integer(1...1_000_000_000), default: .integer(2_000), "steps of the whole run"),
         .init("training.batchSize", .integer(1...1_000_000), default: .integer(64), "pictures in a step"),
         .init("training.accumulation", .integer(1...4096), default: .integer(1), "parts that a batch is computed in"),
-        .init("training.optimizer", .choice(["adamw", "sgd"]), default: .text("adamw"), "the optimizer"),
+        .init(
+            "training.optimizer", .choice(["adamw", "sgd", "muon"]), default: .text("adamw"),
+            "the optimizer; muon for matrices, AdamW for the rest"),
         .init(
             "training.learningRate", .number(0...10, aboveZero: true), default: .number(3e-3), "the peak learning rate"),
         .init(
             "training.schedule", .choice(["cosine", "linear", "constant"]), default: .text("cosine"),
             "how the rate falls after the warm-up"),
         .init("training.warmup", .integer(0...1_000_000_000), default: .integer(100), "steps in which the rate rises"),
+        .init("training.floor", .number(0...1), default: .number(0), "the share of the peak that the rate ends with"),
         .init("training.weightDecay", .number(0...10), default: .number(0.01), "decay of the matrices"),
         .init("training.beta1", .number(0...0.9999), default: .number(0.9), "AdamW's first decay rate"),
         .init("training.beta2", .number(0...0.999999), default: .number(0.999), "AdamW's second decay rate"),
-        .init("training.momentum", .number(0...0.9999), default: .number(0.9), "SGD's momentum"),
+        .init("training.momentum", .number(0...0.9999), default: .number(0.9), "SGD's momentum, or Muon's"),
         .init(
             "training.clipNorm", .number(0...1e9, aboveZero: true), default: .none,
             "the largest norm of the gradients; null for no clipping"),
@@ -65,6 +76,11 @@ enum RecipeSchema {
         .init(
             "training.freeze", .list, default: .list([]),
             "paths that are not trained; * is one component, ** any number"),
+        .init(
+            "training.firstStage", .list, default: .list([]),
+            "paths that alone are trained at first, such as projector.**; none for a single stage"),
+        .init(
+            "training.firstStageSteps", .integer(0...1_000_000_000), default: .integer(0), "steps of the first stage"),
         .init(
             "training.checkpointEvery", .integer(1...1_000_000_000), default: .integer(500), "steps between checkpoints"
         ),

@@ -22,8 +22,16 @@ public struct TrainingSettings: Sendable {
     public var prefetch = 2
     /// Which parameters are trained.
     public var trained = ParameterFilter.all
+    /// Which of them alone are trained for how many steps at first; nil for a single stage.
+    public var firstStage: (steps: Int, trained: ParameterFilter)?
 
     public init(steps: Int) { self.steps = steps }
+
+    /// Which parameters a step trains, steps counted from 0.
+    public func trained(at step: Int) -> ParameterFilter {
+        guard let firstStage, step < firstStage.steps else { return trained }
+        return trained && firstStage.trained
+    }
 }
 
 /// What a run tells while it goes on.
@@ -157,7 +165,7 @@ public struct Trainer<Task: TrainingTask>: Sendable {
         for part in 0..<parts {
             let batch = batch(step * parts + part)
             let (loss, gradients, counts) = valueAndGradient(
-                of: model, where: settings.trained, randomness: key.folding(UInt64(step)).folding(UInt64(part))
+                of: model, where: settings.trained(at: step), randomness: key.folding(UInt64(step)).folding(UInt64(part))
             ) { model -> (Tensor, (right: Int, samples: Int)) in
                 let outcome = task.loss(model, batch)
                 return (outcome.loss, (outcome.right, outcome.samples))

@@ -23,6 +23,9 @@ public struct TrainingReport: Sendable, Codable {
     public var threads: Int
     /// `testConfusion[truth][answer]`.
     public var testConfusion: [[Int]]?
+    /// How the test questions of each type were answered, or the validation's where those are held out; nil without
+    /// questions.
+    public var questions: [QuestionScore]?
     public var fovea: String
 
     public init(

@@ -1,0 +1,124 @@
+import Fovea
+
+/// What the commands need of a recipe made real, whatever is trained on whatever data.
+protocol RunnableExperiment {
+    associatedtype Task: TrainingTask
+
+    var recipe: Recipe { get }
+    /// The model as it starts.
+    var model: Task.Model { get }
+    /// The model's compressor.
+    func compressor(of model: Task.Model) -> any Compressor
+    /// What the compressor gets of one picture.
+    var tokens: TokenShape { get }
+    var task: Task { get }
+    /// What it is trained on, in a few words.
+    var trainingData: String { get }
+    /// Whether the validation part is held out of training.
+    var holdsOut: Bool { get }
+
+    /// How a model does on a part: train, validation or test.
+    func evaluation(of model: Task.Model, on part: String) -> Evaluation
+    /// How a model does on what it was trained on, without augmentation.
+    func trainingEvaluation(of model: Task.Model) -> Evaluation
+    /// How it answers each type of question, where there are such.
+    func scores(of model: Task.Model, on part: String) -> [QuestionScore]
+    /// Writes what a run needs besides its weights.
+    func saveCompanions(to folder: RunFolder) throws
+}
+
+extension RunnableExperiment {
+    func scores(of model: Task.Model, on part: String) -> [QuestionScore] { [] }
+    func saveCompanions(to folder: RunFolder) throws {}
+
+    /// The key that all random numbers of the run come from.
+    var key: RandomKey { recipe.key }
+
+    var settings: TrainingSettings { recipe.settings }
+
+    /// The state before the first step.
+    var initialState: TrainingState<Task.Model> {
+        TrainingState(
+            model: model, optimizer: recipe.optimizer,
+            average: recipe.optionalNumber("training.averageDecay").map { MovingAverage(of: model, decay: $0) })
+    }
+
+    /// Refuses batches that the training samples do not fill.
+    func checkBatch(samples: Int) throws {
+        guard recipe.integer("training.accumulation") <= recipe.integer("training.batchSize") else {
+            throw recipe.error("training.accumulation", "more parts than training.batchSize has pictures")
+        }
+        guard recipe.integer("training.batchSize") <= samples else {
+            throw recipe.error(
+                "training.batchSize",
+                "\(recipe.integer("training.batchSize")) is more than the \(samples) training pictures")
+        }
+    }
+
+    /// A pattern that matches nothing is a misspelt one; freezing everything trains nothing.
+    func checkTrainedPaths() throws {
+        let parameters = model.parameters
+        for list in ["training.freeze", "training.firstStage"] {
+            for pattern in recipe.list(list)
+            where !parameters.contains(where: { ParameterFilter.path(pattern)($0.key, $0.value) }) {
+                throw recipe.error(list, "no parameter has a path like \"\(pattern)\"; --dry-run lists them")
+            }
+        }
+        for step in [0, settings.steps - 1] {
+            let trained = settings.trained(at: step)
+            guard parameters.contains(where: { trained($0.key, $0.value) }) else {
+                throw recipe.error("training.freeze", "every parameter is frozen; at least one must be trained")
+            }
+        }
+    }
+}
+
+extension Recipe {
+    /// What the recipe describes.
+    func experiment() throws -> any RunnableExperiment {
+        if QuestionTasks.names.contains(text("data.name")) { return try QuestionExperiment(self) }
+        return try Experiment(self)
+    }
+
+    /// The key that all random numbers of the run come from.
+    var key: RandomKey { RandomKey(seed: UInt64(integer("training.seed"))) }
+
+    /// The optimizer with its schedule.
+    var optimizer: any Optimizer {
+        let (peak, warmup) = (number("training.learningRate"), integer("training.warmup"))
+        let (total, floor) = (integer("training.steps"), number("training.floor"))
+        let schedule: Schedule =
+            switch text("training.schedule") {
+            case "linear": .warmupLinear(peak: peak, warmup: warmup, total: total, floor: floor)
+            case "constant": .constant(peak, warmup: warmup)
+            default: .warmupCosine(peak: peak, warmup: warmup, total: total, floor: floor)
+            }
+        let (decay, momentum) = (number("training.weightDecay"), number("training.momentum"))
+        let (beta1, beta2) = (number("training.beta1"), number("training.beta2"))
+        return switch text("training.optimizer") {
+        case "sgd": SGD(learningRate: schedule, momentum: momentum, weightDecay: decay)
+        case "muon":
+            Muon(learningRate: schedule, momentum: momentum, beta1: beta1, beta2: beta2, weightDecay: decay)
+        default: AdamW(learningRate: schedule, beta1: beta1, beta2: beta2, weightDecay: decay)
+        }
+    }
+
+    /// How long and how often.
+    var settings: TrainingSettings {
+        var settings = TrainingSettings(steps: integer("training.steps"))
+        settings.accumulation = integer("training.accumulation")
+        settings.clipNorm = optionalNumber("training.clipNorm")
+        settings.checkpointEvery = integer("training.checkpointEvery")
+        settings.keepCheckpoints = integer("training.keepCheckpoints")
+        settings.logEvery = integer("training.logEvery")
+        settings.validateEvery = integer("training.validateEvery")
+        settings.prefetch = integer("training.prefetch")
+        settings.trained = list("training.freeze").reduce(.all) { $0 && !.path($1) }
+        let first = list("training.firstStage")
+        if !first.isEmpty {
+            let filter = first.dropFirst().reduce(ParameterFilter.path(first[0])) { $0 || .path($1) }
+            settings.firstStage = (integer("training.firstStageSteps"), filter)
+        }
+        return settings
+    }
+}
