@@ -29,24 +29,23 @@ struct SavedRun {
         }
         let recipe = try Recipe(reading: recipePath)
         experiment = try Experiment(recipe)
-        var model = experiment.model
-        if isCheckpoint {
-            let averaged = folder + "/average.safetensors"
-            try model.load(
-                from: FileManager.default.fileExists(atPath: averaged) ? averaged : folder + "/model.safetensors")
-            step = folder.split(separator: "-").last.flatMap { Int($0) }
-        } else if FileManager.default.fileExists(atPath: run + "/model.safetensors") {
+        if !isCheckpoint, FileManager.default.fileExists(atPath: run + "/model.safetensors") {
+            var model = experiment.model
             try model.load(from: run + "/model.safetensors")
-            step = nil
-        } else {
-            var state = experiment.initialState
-            guard CheckpointStore(run: run).restoreForReading(&state) else {
-                throw FileError(path: path, problem: "has no checkpoint yet")
-            }
-            model = state.result
-            step = state.step
+            (self.model, step) = (model, nil)
+            return
         }
-        self.model = model
+        var state = experiment.initialState
+        let store = CheckpointStore(run: run)
+        if isCheckpoint {
+            guard let step = folder.split(separator: "-").last.flatMap({ Int($0) }), store.steps.contains(step) else {
+                throw FileError(path: path, problem: "is not a checkpoint; expected a folder step-<number>")
+            }
+            try store.restore(step, into: &state)
+        } else if !store.restoreForReading(&state) {
+            throw FileError(path: path, problem: "has no checkpoint yet")
+        }
+        (model, step) = (state.result, state.step)
     }
 
     /// The folder that a path is in. NSString's own takes no name of one letter on Linux, `.` among them.

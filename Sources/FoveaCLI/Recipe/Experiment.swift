@@ -38,6 +38,10 @@ struct Experiment {
                 "training.batchSize",
                 "\(recipe.integer("training.batchSize")) is more than the \(data.training.count) training pictures")
         }
+        guard recipe.integer("training.keepBest") == 0 || data.validation != nil else {
+            throw recipe.error(
+                "training.keepBest", "nothing is held out to tell which are best; set data.holdOutValidation: true")
+        }
         let options = Model.Options(
             imageSize: size, classes: data.classes, readings: data.readings, patchSize: patch, stemChannels: stem,
             width: width, encoderDepth: recipe.integer("model.encoderDepth"), encoderHeads: heads,
@@ -113,6 +117,9 @@ struct Experiment {
         settings.clipNorm = recipe.optionalNumber("training.clipNorm")
         settings.checkpointEvery = recipe.integer("training.checkpointEvery")
         settings.keepCheckpoints = recipe.integer("training.keepCheckpoints")
+        settings.keepBest = recipe.integer("training.keepBest")
+        settings.onNonFinite = recipe.text("training.onNonFinite") == "skip" ? .skip : .stop
+        settings.spikeDeviations = recipe.optionalNumber("training.spikeDeviations")
         settings.logEvery = recipe.integer("training.logEvery")
         settings.validateEvery = recipe.integer("training.validateEvery")
         settings.prefetch = recipe.integer("training.prefetch")
