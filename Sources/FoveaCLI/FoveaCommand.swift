@@ -19,9 +19,11 @@ struct FoveaCommand: ParsableCommand {
     /// mistakes in the arguments with 64, as the parser has it.
     static func main() {
         Terminal.writeLinesAtOnce()
+        Interruption.endOnClosedOutput()
         do {
             var command = try parseAsRoot()
             try command.run()
+            guard !Terminal.hasLostOutput else { throw CommandError("standard output cannot be written") }
         } catch let error where isFailure(error) {
             fail(String(describing: error), exitCode: 1)
         } catch let error where exitCode(for: error) == .validationFailure {
@@ -41,8 +43,7 @@ struct FoveaCommand: ParsableCommand {
     }
 
     private static func fail(_ message: String, exitCode: Int32) -> Never {
-        let line = message.split(whereSeparator: \.isNewline).joined(separator: " ")
-        FileHandle.standardError.write(Data("fovea: error: \(line)\n".utf8))
+        Terminal.writeError("fovea: error: \(message)")
         Foundation.exit(exitCode)
     }
 }

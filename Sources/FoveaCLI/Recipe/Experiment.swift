@@ -29,6 +29,10 @@ struct Experiment: RunnableExperiment {
         guard width % heads == 0 else {
             throw recipe.error("model.width", "\(width) does not divide by model.encoderHeads, \(heads)")
         }
+        guard recipe.integer("training.keepBest") == 0 || data.validation != nil else {
+            throw recipe.error(
+                "training.keepBest", "nothing is held out to tell which are best; set data.holdOutValidation: true")
+        }
         let options = Model.Options(
             imageSize: size, classes: data.classes, readings: data.readings, patchSize: patch, stemChannels: stem,
             width: width, encoderDepth: recipe.integer("model.encoderDepth"), encoderHeads: heads,

@@ -68,6 +68,12 @@ enum RecipeSchema {
             "training.clipNorm", .number(0...1e9, aboveZero: true), default: .none,
             "the largest norm of the gradients; null for no clipping"),
         .init(
+            "training.onNonFinite", .choice(["stop", "skip"]), default: .text("stop"),
+            "what to do with a step whose loss or gradient norm is NaN or infinite"),
+        .init(
+            "training.spikeDeviations", .number(0...1e9, aboveZero: true), default: .number(8),
+            "deviations above the usual at which a loss or gradient norm is reported; null for never"),
+        .init(
             "training.labelSmoothing", .number(0...0.9), default: .number(0),
             "share of the target spread over all classes"),
         .init(
@@ -84,7 +90,10 @@ enum RecipeSchema {
         .init(
             "training.checkpointEvery", .integer(1...1_000_000_000), default: .integer(500), "steps between checkpoints"
         ),
-        .init("training.keepCheckpoints", .integer(1...1000), default: .integer(2), "checkpoints that stay"),
+        .init("training.keepCheckpoints", .integer(1...1000), default: .integer(2), "newest checkpoints that stay"),
+        .init(
+            "training.keepBest", .integer(0...1000), default: .integer(0),
+            "checkpoints that stay besides, the best on the validation part"),
         .init(
             "training.validateEvery", .integer(1...1_000_000_000), default: .integer(200), "steps between validations"),
         .init(

@@ -110,6 +110,9 @@ extension Recipe {
         settings.clipNorm = optionalNumber("training.clipNorm")
         settings.checkpointEvery = integer("training.checkpointEvery")
         settings.keepCheckpoints = integer("training.keepCheckpoints")
+        settings.keepBest = integer("training.keepBest")
+        settings.onNonFinite = text("training.onNonFinite") == "skip" ? .skip : .stop
+        settings.spikeDeviations = optionalNumber("training.spikeDeviations")
         settings.logEvery = integer("training.logEvery")
         settings.validateEvery = integer("training.validateEvery")
         settings.prefetch = integer("training.prefetch")

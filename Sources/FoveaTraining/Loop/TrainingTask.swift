@@ -13,11 +13,18 @@ public protocol TrainingTask: Sendable {
     /// of its arguments alone.
     func batch(at step: Int, part: Int, of parts: Int) -> Batch
 
+    /// The samples of a step's batch by their places in the dataset, for messages; empty where there are no such places.
+    func samples(at step: Int) -> [Int]
+
     /// The mean loss of a part, and how many of its answers were right: one a sample, or one for each thing to read in it.
     func loss(_ model: Model, _ batch: Batch) -> (loss: Tensor, right: Int, samples: Int)
 
     /// How the model does on the validation samples; nil when none are held out.
     func validate(_ model: Model) -> Evaluation?
+}
+
+extension TrainingTask {
+    public func samples(at step: Int) -> [Int] { [] }
 }
 
 /// Pictures with one right class each, or one for each thing to read in them.
@@ -51,6 +58,8 @@ public struct ImageClassification<Model: ImageClassifier>: TrainingTask {
         return training.batch(
             of: Array(indices[first..<last]), augmentation: order.augmentation(at: step).folding(UInt64(part)))
     }
+
+    public func samples(at step: Int) -> [Int] { order.indices(at: step) }
 
     public func loss(_ model: Model, _ batch: LabelledImages) -> (loss: Tensor, right: Int, samples: Int) {
         let (logits, labels) = (model.readings(batch.images), batch.labels.flattened())
