@@ -105,6 +105,18 @@ private enum Method: String, CaseIterable {
         }
     }
 
+    @Test("a model of half precision merges in single precision")
+    func mergedHalf() {
+        let half = model(.float32).cast(to: .bfloat16)
+        let x = sample([1, 5, 16], "x", .float32)
+        let weights = vlora(.float32)(sample([1, 3, 5], "image", .float32, size: 2))
+        let merged = half.merged(with: weights)
+        #expect(merged.layers[1].attention.query.weight.dtype == .float32)
+        let whole = half.cast(to: .float32)
+        expectClose(
+            merged.cast(to: .float32)(embeddings: x), whole.merged(with: weights)(embeddings: x), tolerance: 1e-6)
+    }
+
     @Test(
         "a merged model loads again from its published names",
         arguments: [
@@ -170,6 +182,48 @@ private enum Method: String, CaseIterable {
         let y = model(embeddings: x, injection: method.injection(model, [[1, 4]]))
         let swapped = model(embeddings: x, injection: method.injection(model, [[1, 4]], order: [1, 0]))
         for token in 2..<8 { #expect(relativeDifference(swapped[0][token], y[0][token]) > 1e-4, "\(token)") }
+    }
+
+    /// Text in two turns, a picture in the first and in the second, and 64 tokens behind: at once, and in pieces.
+    @Test(
+        "decoding with a cache equals reading at once: ragged batches, two turns, both policies",
+        arguments: Method.allCases.map(\.rawValue), PositionPolicy.allCases)
+    func cached(_ name: String, _ policy: PositionPolicy) {
+        let method = Method(rawValue: name) ?? .vlora
+        for (dtype, tolerance) in [(DType.float32, 1e-5), (.float64, 1e-12)] {
+            let model = model(dtype, keyHeads: method == .vlora ? 4 : 2)
+            // Turns of 7 and 5 tokens; those of the second sample have 5 and 3, and are padded.
+            let x = sample([2, 76, 16], "x", dtype)
+            let real = (0..<2 * 76).map { ![5, 6, 10, 11].contains($0 - 76) }
+            let mask = Tensor(real, shape: [2, 76])
+            // By position: of the second sample, token 8 of the padded text is its sixth.
+            let injection = method.injection(model, [[1, 9], [3, 6]])
+            func read(_ pieces: [Range<Int>]) -> Tensor {
+                var cache = KeyValueCache(for: model, policy: policy)
+                return concatenated(
+                    pieces.map { piece in
+                        model.reading(
+                            LayerTokens(
+                                features: x.sliced(axis: 1, piece), mask: mask.sliced(axis: 1, piece).contiguous()),
+                            cache: &cache, injection: injection
+                        ).features
+                    }, axis: 1)
+            }
+            let pieced = read([0..<7, 7..<12] + (12..<76).map { $0..<$0 + 1 })
+            let whole = read([0..<76])
+            // Without any cache, each sample by itself.
+            for sample in 0..<2 {
+                let own = Tensor((0..<76).filter { real[sample * 76 + $0] }.map(Int64.init))
+                func tokens(_ y: Tensor) -> Tensor { y[sample].selecting(axis: 0, own) }
+                let alone = model.hiddenStates(
+                    embeddings: tokens(x).unsqueezed(0),
+                    injection: method.injection(model, [[1, 9], [3, 6]], member: sample))[4][0]
+                #expect(relativeDifference(tokens(pieced), alone) < tolerance, "\(dtype), sample \(sample)")
+                #expect(relativeDifference(tokens(whole), alone) < tolerance, "\(dtype), sample \(sample)")
+                let plain = model.hiddenStates(embeddings: tokens(x).unsqueezed(0))[4][0]
+                #expect(relativeDifference(plain, alone) > 1e-2)
+            }
+        }
     }
 
     @Test("gradients reach the injection and the picture", arguments: Method.allCases.map(\.rawValue))

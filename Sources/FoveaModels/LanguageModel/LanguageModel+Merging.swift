@@ -33,6 +33,8 @@ extension LanguageModel {
     /// some. Such a model saves as `llama` (with `attention_bias`, `mlp_bias`), without changes of the MLP in the layout
     /// that it came in.
     ///
+    /// What is changed takes the type of the generated weights, where the model's are of half precision.
+    ///
     /// Traps for weights that do not fit (`problem` says which), and for other functions inside the MLP.
     ///
     /// - Parameters:
@@ -44,15 +46,18 @@ extension LanguageModel {
         for (index, changes) in weights.layers.enumerated() {
             for (target, delta) in changes {
                 guard let linear = DecoderLayer.matrix(of: target) else { continue }
-                model.layers[index][keyPath: linear].weight += delta.matrix(ofSample: sample)
+                let weight = model.layers[index][keyPath: linear].weight.cast(to: delta.up.dtype)
+                model.layers[index][keyPath: linear].weight = weight + delta.matrix(ofSample: sample)
             }
         }
         let ways = weights.layers.map { $0[.mlp] }
-        guard let rank = ways.lazy.compactMap({ $0 }).first?.up.shape[1] else { return model }
+        guard let any = ways.lazy.compactMap({ $0 }).first?.up else { return model }
+        let rank = any.shape[1]
         guard [.silu, .gelu, .geluTanh, .quickGelu, .relu].contains(options.activation) else {
             trap("LanguageModel", "no way leads around an MLP with \(options.activation)")
         }
         for (index, way) in ways.enumerated() {
+            model.layers[index].mlp = model.layers[index].mlp.cast(to: any.dtype)
             model.layers[index].mlp.widen(by: rank, with: way, ofSample: sample)
             // One flag of the published configuration stands for all biases of attention.
             if options.attentionBias { model.layers[index].attention.output.ensureBias() }

@@ -18,7 +18,7 @@ public struct LanguageModel: Module {
     /// [D] → [V]; nil where the embedding's table serves as head.
     public var head: Linear?
     /// The sizes that the model was made with.
-    public let options: Options
+    public internal(set) var options: Options
 
     /// Sizes of a language model.
     public struct Options: Sendable, Equatable {
