@@ -106,7 +106,8 @@ struct MatrixProductTests {
                     b_row: b.row, b_column: b.column,
                     addend: addend == "C"
                         ? UnsafeRawPointer(c.pointer) : addend == "nothing" ? nil : .init(bias.pointer),
-                    addend_row: addend == "C" ? n + gap : 0, c: c.pointer, c_row: n + gap)
+                    addend_row: addend == "C" ? n + gap : 0, c: c.pointer, c_row: n + gap, is_few_rows: 0,
+                    is_b_bfloat16: 0)
                 let workspace = Guarded(bytes: pick(table.pointee.product_workspace, type)(&product))
                 pick(table.pointee.product, type)(&product, workspace.pointer)
                 for at in 0..<reach {
@@ -148,7 +149,7 @@ struct MatrixProductTests {
                     var part = ck_product(
                         m: min(cut, m - rows), n: min(cut, n - columns), k: k, a: a.pointer + 4 * rows * k, a_row: k,
                         a_column: 1, b: b.pointer + 4 * columns, b_row: n, b_column: 1, addend: nil, addend_row: 0,
-                        c: c.pointer + 4 * (rows * n + columns), c_row: n)
+                        c: c.pointer + 4 * (rows * n + columns), c_row: n, is_few_rows: 0, is_b_bfloat16: 0)
                     let workspace = Guarded(bytes: table.pointee.product_workspace.0!(&part))
                     table.pointee.product.0!(&part, workspace.pointer)
                 }
@@ -179,7 +180,7 @@ struct MatrixProductTests {
                 let c = Guarded([Double](repeating: 1, count: m * n), .float32)
                 var product = ck_product(
                     m: m, n: n, k: k, a: a.pointer, a_row: k, a_column: 1, b: b.pointer, b_row: n, b_column: 1,
-                    addend: nil, addend_row: 0, c: c.pointer, c_row: n)
+                    addend: nil, addend_row: 0, c: c.pointer, c_row: n, is_few_rows: 0, is_b_bfloat16: 0)
                 let workspace = Guarded(bytes: table.pointee.product_workspace.0!(&product))
                 table.pointee.product.0!(&product, workspace.pointer)
                 for i in 0..<m {
@@ -203,7 +204,8 @@ struct MatrixProductTests {
             let expected = Guarded([Double](repeating: 0, count: m * n), type)
             var product = ck_product(
                 m: m, n: n, k: k, a: a.pointer, a_row: sa.row, a_column: sa.column, b: b.pointer, b_row: sb.row,
-                b_column: sb.column, addend: nil, addend_row: 0, c: expected.pointer, c_row: n)
+                b_column: sb.column, addend: nil, addend_row: 0, c: expected.pointer, c_row: n, is_few_rows: 0,
+                is_b_bfloat16: 0)
             ck_blas_product(Int32(type.kernelIndex), &product)
             for table in Self.tables {
                 let c = Guarded([Double](repeating: 0, count: m * n), type)

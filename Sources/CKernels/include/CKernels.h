@@ -65,7 +65,8 @@ enum ck_compare {
 
 // C[m, n] = addend + A[m, k]·B[k, n]. Element (i, j) of A is a[i·a_row + j·a_column], so that transposes and slices are
 // read where they lie; B likewise; C and the addend have rows without gaps. The addend may be NULL, or C itself; with
-// addend_row = 0 it is one row for all, such as a bias.
+// addend_row = 0 it is one row for all, such as a bias. B may be of bfloat16 where C is float32 and b_row is 1; it is widened
+// on its way into the registers.
 struct ck_product {
     size_t m, n, k;
     const void *a;
@@ -76,6 +77,10 @@ struct ck_product {
     ptrdiff_t addend_row;
     void *c;
     ptrdiff_t c_row;
+    // Whether each element is a sum of its own along the rows of A and the columns of B, which must lie without gaps: for
+    // few rows, where packing B would cost more than it saves.
+    int is_few_rows;
+    int is_b_bfloat16;
 };
 
 // MARK: Attention

@@ -10,8 +10,8 @@ public protocol ModuleInstance: Sendable {
     var weights: NamedTensors { get }
     /// The same with its parameters in another type.
     func cast(to dtype: DType) -> Self
-    /// Takes weights under their published names; throws `WeightsError`.
-    mutating func load(_ weights: NamedTensors, source: String) throws -> LoadReport
+    /// Takes weights under their published names; throws `WeightsError`. Matrices of a storage type stay so if asked.
+    mutating func load(_ weights: NamedTensors, source: String, keepsMatrices: Bool) throws -> LoadReport
     /// The outputs by name; throws `ModuleInputError` for inputs that do not fit.
     func outputs(_ inputs: NamedTensors) throws -> NamedTensors
     /// The gradient of Σ⟨output, cotangent⟩ for every floating-point input and every weight, under their own names;
@@ -20,6 +20,13 @@ public protocol ModuleInstance: Sendable {
     /// Compares the gradients for every parameter and every floating-point input with finite differences; nil where no
     /// output has a gradient.
     func checkGradients(_ inputs: NamedTensors, name: String, seed: UInt64) throws -> GradientCheck?
+}
+
+extension ModuleInstance {
+    /// Takes weights under their published names, cast to the module's types; throws `WeightsError`.
+    public mutating func load(_ weights: NamedTensors, source: String) throws -> LoadReport {
+        try load(weights, source: source, keepsMatrices: false)
+    }
 }
 
 struct Instance<Model: Module>: ModuleInstance {
@@ -51,8 +58,8 @@ struct Instance<Model: Module>: ModuleInstance {
         return copy
     }
 
-    mutating func load(_ weights: NamedTensors, source: String) throws -> LoadReport {
-        let report = try model.load(from: weights, source: source, layout: layout)
+    mutating func load(_ weights: NamedTensors, source: String, keepsMatrices: Bool) throws -> LoadReport {
+        let report = try model.load(from: weights, source: source, layout: layout, keepsMatrices: keepsMatrices)
         prefix = report.prefix
         return report
     }

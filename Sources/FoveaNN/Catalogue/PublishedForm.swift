@@ -89,17 +89,18 @@ public struct PublishedForm: Sendable {
     ///   - dtype: the type to compute in.
     ///   - owner: where the configuration comes from, for errors.
     ///   - source: where the weights come from, for errors.
+    ///   - keepsMatrices: whether matrices of a storage type stay as they are; see `Module.load`.
     /// - Throws: `ModuleInputError` for a configuration that is wrong or that the weights contradict; `WeightsError` for
     ///   weights that do not fit.
     public func instance(
         _ configuration: [String: ConfigurationValue], weights: NamedTensors, dtype: DType = .float32, owner: String,
-        source: String
+        source: String, keepsMatrices: Bool = false
     ) throws -> any ModuleInstance {
         let checked = try Configuration(
             configuration, keys: keys, weights: weights, key: RandomKey(seed: 0), owner: owner)
         // Fresh weights would only be thrown away: the module has shapes alone until it gets these.
         var instance = try withoutMemory { try makeInstance(checked, inputs).cast(to: dtype) }
-        _ = try instance.load(weights, source: source)
+        _ = try instance.load(weights, source: source, keepsMatrices: keepsMatrices)
         return instance
     }
 
