@@ -168,6 +168,12 @@ private func picture(
         let attention = Tensor([Float.nan, 0.5, 0.25, 0.5, .nan, 0.25], shape: [1, 6])
         #expect(FastV(keep: 3).kept(attention: attention) == [1, 2, 3])
         #expect(FastV(keep: 5).kept(attention: attention) == [0, 1, 2, 3, 5])
+        // A few of many go another way than most of some, to the same end.
+        let many = (0..<300).map { Float($0 * 37 % 11) }
+        let order = many.indices.sorted { many[$0] > many[$1] || (many[$0] == many[$1] && $0 < $1) }
+        for keep in [1, 7, 30, 37, 38, 200] {
+            #expect(FastV(keep: keep).kept(attention: Tensor(many, shape: [1, 300])) == order.prefix(keep).sorted())
+        }
     }
 }
 
