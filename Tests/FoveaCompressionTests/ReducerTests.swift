@@ -41,7 +41,7 @@ private func picture(
         for (rows, columns) in [(1, 1), (1, 7), (3, 2), (5, 4), (24, 24), (40, 23)] {
             let tokens = picture(rows, columns, tracked: rows < 6)
             let n = rows * columns
-            for budget in n < 30 ? Array(1...n) : [1, 7, 64, n - 1] {
+            for budget in n < 30 ? Array(1...n) : [1, 7, 64] {
                 let reducer = method.make(budget)
                 let reduced = reducer(tokens)
                 #expect(reduced.count == budget, "\(budget) of \(rows) × \(columns)")
@@ -247,7 +247,8 @@ private func picture(
         let grid = VisualTokens.Grid(rows: 24, columns: 24)
         let constant = MustDropMerge()(VisualTokens(patches: .ones([1, 576, 4]), grid: grid))
         #expect(constant.count == 64 && constant.sizes.doubles.allSatisfy { $0 == 9 })
-        #expect(Array(constant.positions.doubles.prefix(4)) == [1, 1, 1, 4])
+        expectClose(
+            constant.positions.sliced(axis: 1, 0..<2), Tensor([Float(1), 1, 1, 4], shape: [1, 2, 2]), tolerance: 1e-6)
         let noise = VisualTokens(patches: Tensor.sample([1, 576, 16], "noise").cast(to: .float32), grid: grid)
         #expect(MustDropMerge()(noise).count == 576)
         let keys = MustDropKeys(fraction: 0.08)
@@ -258,7 +259,7 @@ private func picture(
         for place in 0..<18 * 8 { values[place] = 1 }
         let mixed = MustDropMerge()(
             VisualTokens(patches: Tensor(values, shape: [2, 36, 8]), grid: .init(rows: 6, columns: 6)))
-        #expect(mixed.mask!.sum(axes: [1]).doubles == [20, 36])
+        #expect(mixed.mask!.cast(to: .float32).sum(axes: [1]).doubles == [20, 36])
         #expect(MustDropMerge(keep: 20)(noise).count == 64)
         #expect(MustDropMerge(keep: 320)(noise).count == 320)
     }
