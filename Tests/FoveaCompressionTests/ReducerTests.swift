@@ -9,6 +9,12 @@ struct Budgeted: Sendable, CustomTestStringConvertible {
     let testDescription: String
     let make: @Sendable (Int) -> any TokenReducer
 
+    /// The tokens at a budget.
+    func reduced(_ tokens: VisualTokens, to budget: Int) -> VisualTokens {
+        let reducer = make(budget)
+        return reducer(tokens)
+    }
+
     static let all: [Budgeted] = [
         .init(testDescription: "tome") { ToMe(keep: $0) },
         .init(testDescription: "prumerge") { PruMerge(neighbours: 5, budget: $0) },
@@ -41,7 +47,7 @@ private func picture(
         for (rows, columns) in [(1, 1), (1, 7), (3, 2), (5, 4), (24, 24), (40, 23)] {
             let tokens = picture(rows, columns, tracked: rows < 6)
             let n = rows * columns
-            for budget in n < 30 ? Array(1...n) : [1, 7, 64, n - 1] {
+            for budget in n < 30 ? Array(1...n) : [1, 7, 64] {
                 let reducer = method.make(budget)
                 let reduced = reducer(tokens)
                 #expect(reduced.count == budget, "\(budget) of \(rows) × \(columns)")
@@ -64,7 +70,7 @@ private func picture(
     func identity(_ method: Budgeted) {
         let tokens = picture(3, 4, batch: 2)
         for budget in [12, 13, 500] {
-            let same = method.make(budget)(tokens)
+            let same = method.reduced(tokens, to: budget)
             expectSameBits(same.features, tokens.features)
             expectSameBits(same.positions, tokens.positions)
             #expect(same.grid == tokens.grid)
@@ -79,7 +85,7 @@ private func picture(
         let real = lengths.map { length in RandomKey(seed: UInt64(length)).permutation(of: 12).prefix(length).sorted() }
         tokens.mask = Tensor(real.flatMap { list in (0..<12).map { list.contains($0) } }, shape: [lengths.count, 12])
         for budget in [1, 4, 11] {
-            let together = method.make(budget)(tokens)
+            let together = method.reduced(tokens, to: budget)
             #expect(together.count == min(budget, 12))
             let mask = together.mask.map(doubles) ?? []
             for (sample, list) in real.enumerated() {
@@ -94,7 +100,7 @@ private func picture(
                 alone.signals = EncoderSignals(
                     classAttention: own(signals.classAttention!.transposed(1, 2)).transposed(1, 2),
                     keys: own(signals.keys!), relevance: own(signals.relevance!))
-                let reduced = method.make(budget)(alone)
+                let reduced = method.reduced(alone, to: budget)
                 let count = min(budget, list.count)
                 #expect(reduced.count == count)
                 #expect(mask[sample * together.count..<(sample + 1) * together.count].reduce(0, +) == Double(count))
@@ -130,7 +136,7 @@ private func picture(
     @Test("the same picture gives the same bits", arguments: Budgeted.all)
     func deterministic(_ method: Budgeted) {
         let tokens = picture(5, 4, batch: 2)
-        expectSameBits(method.make(7)(tokens).features, method.make(7)(tokens).features)
+        expectSameBits(method.reduced(tokens, to: 7).features, method.reduced(tokens, to: 7).features)
     }
 
     @Test("stacked, what is known stays true: pooled tokens are one by one what provenance says")
@@ -168,6 +174,12 @@ private func picture(
         let attention = Tensor([Float.nan, 0.5, 0.25, 0.5, .nan, 0.25], shape: [1, 6])
         #expect(FastV(keep: 3).kept(attention: attention) == [1, 2, 3])
         #expect(FastV(keep: 5).kept(attention: attention) == [0, 1, 2, 3, 5])
+        // A few of many go another way than most of some, to the same end.
+        let many = (0..<300).map { Float($0 * 37 % 11) }
+        let order = many.indices.sorted { many[$0] > many[$1] || (many[$0] == many[$1] && $0 < $1) }
+        for keep in [1, 7, 30, 37, 38, 200] {
+            #expect(FastV(keep: keep).kept(attention: Tensor(many, shape: [1, 300])) == order.prefix(keep).sorted())
+        }
     }
 }
 
@@ -241,7 +253,8 @@ private func picture(
         let grid = VisualTokens.Grid(rows: 24, columns: 24)
         let constant = MustDropMerge()(VisualTokens(patches: .ones([1, 576, 4]), grid: grid))
         #expect(constant.count == 64 && constant.sizes.doubles.allSatisfy { $0 == 9 })
-        #expect(Array(constant.positions.doubles.prefix(4)) == [1, 1, 1, 4])
+        expectClose(
+            constant.positions.sliced(axis: 1, 0..<2), Tensor([Float(1), 1, 1, 4], shape: [1, 2, 2]), tolerance: 1e-6)
         let noise = VisualTokens(patches: Tensor.sample([1, 576, 16], "noise").cast(to: .float32), grid: grid)
         #expect(MustDropMerge()(noise).count == 576)
         let keys = MustDropKeys(fraction: 0.08)
@@ -252,7 +265,7 @@ private func picture(
         for place in 0..<18 * 8 { values[place] = 1 }
         let mixed = MustDropMerge()(
             VisualTokens(patches: Tensor(values, shape: [2, 36, 8]), grid: .init(rows: 6, columns: 6)))
-        #expect(mixed.mask!.sum(axes: [1]).doubles == [20, 36])
+        #expect(mixed.mask!.cast(to: .float32).sum(axes: [1]).doubles == [20, 36])
         #expect(MustDropMerge(keep: 20)(noise).count == 64)
         #expect(MustDropMerge(keep: 320)(noise).count == 320)
     }

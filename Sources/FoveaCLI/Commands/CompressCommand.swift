@@ -123,9 +123,7 @@ struct CompressCommand: ParsableCommand {
             }
         }
         guard let compressor = instance.module as? any Compressor else {
-            let usable = ModuleCatalogue.entries.map(\.name).joined(separator: ", ")
-            throw CommandError(
-                "--method \(method): it does not work on tokens between encoder and decoder; known are \(usable)")
+            throw CommandError("--method \(method): it does not work on an encoder's tokens alone; divprune would")
         }
         // How many tokens come out may depend on the picture: it is here.
         let problem =

@@ -40,7 +40,7 @@ public enum ImportanceSource: String, Sendable, CaseIterable {
     case available
     /// The class token's attention; tokens without it are refused.
     case classToken = "class-token"
-    /// −cos(μ, k_i) with μ the mean of the keys k: what differs from the rest of the picture matters. (Liu et al.,
+    /// −cos(μ, k_i) with μ the mean of the keys k: what differs from the rest of the picture matters. (Han et al.,
     /// "Filter, correlate, compress", 2024, appendix, eq. 9–13.) Features stand in where there are no keys.
     case proxy
 

@@ -8,7 +8,7 @@ import Darwin
 #endif
 
 // FiCoCo: filter redundant tokens, correlate them with the others, compress them into those.
-// (Liu et al., "Filter, correlate, compress: training-free token reduction for MLLM acceleration", 2024, version 4,
+// (Han et al., "Filter, correlate, compress: training-free token reduction for MLLM acceleration", 2024, version 4,
 // §3 and appendix; `llava/model/multimodal_encoder/FiCoCo_V.py` and `language_model/FiCoCo_L.py` of
 // kawhiiiileo/FiCoCo. docs/methods/ficoco.md lists where the two differ.)
 

@@ -56,9 +56,11 @@ public struct PruMerge: TokenReducer {
         let similarity = cosines(keys.selecting(axis: 0, .indices(kept)), keys)
         var merges: [TokenReduction.Merge] = []
         for (place, token) in kept.enumerated() {
-            let line = Array(similarity[place * n..<(place + 1) * n])
-            let others = Ranking.order(line).lazy.filter { $0 != token }.prefix(near)
-            merges += others.sorted().map { .init(source: $0, place: place) }
+            // All but itself.
+            var line = Array(similarity[place * n..<(place + 1) * n])
+            line.remove(at: token)
+            let others = Ranking.top(line, near).map { $0 < token ? $0 : $0 + 1 }
+            merges += others.map { .init(source: $0, place: place) }
         }
         // A budget of one leaves no room for the rest.
         let appendsRest = budget.map { $0 > kept.count } ?? true

@@ -9,7 +9,22 @@ enum Ranking {
     }
 
     /// The k first of the order, ascending by index.
-    static func top(_ scores: [Double], _ k: Int) -> [Int] { order(scores).prefix(k).sorted() }
+    static func top(_ scores: [Double], _ k: Int) -> [Int] {
+        guard 8 * k < scores.count else { return order(scores).prefix(k).sorted() }
+        // A few of many: most scores do not come near the last of the best.
+        var best: [(index: Int, score: Double)] = []
+        for (index, score) in scores.enumerated() {
+            let score = score.isNaN ? -Double.infinity : score
+            if best.count == k {
+                guard k > 0, score > best[k - 1].score else { continue }
+                best.removeLast()
+            }
+            var place = best.count
+            while place > 0, score > best[place - 1].score { place -= 1 }
+            best.insert((index, score), at: place)
+        }
+        return best.map(\.index).sorted()
+    }
 
     /// The first of the order. Traps on nothing.
     static func first(_ scores: some Collection<Double>) -> Int {

@@ -7,12 +7,6 @@ import Glibc
 import Darwin
 #endif
 
-#if canImport(Glibc)
-import Glibc
-#elseif canImport(Darwin)
-import Darwin
-#endif
-
 /// SparseVLM: the visual tokens that the question's telling words attend to; what is dropped is recycled into a few.
 ///
 /// (Zhang et al., "SparseVLM: visual token sparsification for efficient vision-language model inference", 2024, §3;
