@@ -12,6 +12,7 @@ struct FoveaCommand: ParsableCommand {
         subcommands: [
             TrainCommand.self, EvaluateCommand.self, ExportCommand.self, ApplyCommand.self, ModulesCommand.self,
             InspectCommand.self, GradcheckCommand.self, BenchCommand.self, DataCommand.self,
+            GenerateCommand.self,
         ])
 
     /// Like the parser's own `main`, but whatever goes wrong is one line on standard error. Failures exit with 1,
@@ -36,7 +37,8 @@ struct FoveaCommand: ParsableCommand {
 
     private static func isFailure(_ error: any Error) -> Bool {
         error is FileError || error is RecipeError || error is WeightsError || error is ModuleInputError
-            || error is NotFiniteError || error is OptimizerStateError || error is CommandError
+            || error is NotFiniteError || error is OptimizerStateError || error is LanguageModelError
+            || error is CommandError
     }
 
     private static func fail(_ message: String, exitCode: Int32) -> Never {
