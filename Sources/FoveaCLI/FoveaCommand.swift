@@ -13,6 +13,7 @@ struct FoveaCommand: ParsableCommand {
             TrainCommand.self, EvaluateCommand.self, ExportCommand.self, ApplyCommand.self, ModulesCommand.self,
             CompressCommand.self,
             InspectCommand.self, GradcheckCommand.self, BenchCommand.self, DataCommand.self,
+            GenerateCommand.self,
         ])
 
     /// Like the parser's own `main`, but whatever goes wrong is one line on standard error. Failures exit with 1,
@@ -39,7 +40,8 @@ struct FoveaCommand: ParsableCommand {
 
     private static func isFailure(_ error: any Error) -> Bool {
         error is FileError || error is RecipeError || error is WeightsError || error is ModuleInputError
-            || error is NotFiniteError || error is OptimizerStateError || error is CommandError
+            || error is NotFiniteError || error is OptimizerStateError || error is LanguageModelError
+            || error is CommandError
     }
 
     private static func fail(_ message: String, exitCode: Int32) -> Never {

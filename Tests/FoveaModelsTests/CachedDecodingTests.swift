@@ -242,7 +242,7 @@ private let close = 1e-10
         let logits = Tensor(probabilities.map { Float($0) }, shape: [1, 4]).log().expanded(to: [4000, 4])
         func shares(_ sampling: Sampling) -> [Double] {
             var counts = [Double](repeating: 0, count: 4)
-            for token in sampling.next(logits, step: 3) { counts[token] += 1 }
+            for token in sampling.next(logits, at: Array(repeating: 3, count: 4000)) { counts[token] += 1 }
             return counts.map { $0 / 4000 }
         }
         // Four standard errors of a share of one half.

@@ -10,15 +10,26 @@ private let close = 1e-10
 private let picture = 10
 
 /// Pictures of 6 × 6 in patches of 2: 9 tokens, of which a pixel shuffle would make other ones; a projector keeps them.
-private func model(injected: Bool = false) -> VisionLanguageModel<AnyCompressor> {
+private func model(_ way: Way = .text) -> VisionLanguageModel<AnyCompressor> {
     let encoder = VisionEncoder(
         .init(.clip, imageSize: 6, patchSize: 2, channels: 1, width: 5, hidden: 7, depth: 2, heads: 1),
         key: RandomKey(seed: 1))
-    let injector = GatedCrossAttentionLayers(
-        .init(width: 8, mediaWidth: 5, heads: 2, headWidth: 3), layers: 4, interval: 2, key: RandomKey(seed: 7))
+    let decoder = DecoderCase.model(way.options)
+    let injector: (any Injector)? =
+        switch way {
+        case .text: nil
+        case .gated:
+            GatedCrossAttentionLayers(
+                .init(width: 8, mediaWidth: 5, heads: 2, headWidth: 3), layers: 4, interval: 2, key: RandomKey(seed: 7))
+        case .hyper: HyperAttentionLayers([1], of: decoder, fusion: .joint)
+        case .vlora:
+            VLoRA(
+                .init(width: 16, depth: 1, imageWidth: 5, imageTokens: 4, modelWidth: 8, modelDepth: 4, rank: 2),
+                key: RandomKey(seed: 7))
+        }
     var model = VisionLanguageModel(
-        encoder: encoder, compressor: AnyCompressor(Halves()), decoder: DecoderCase.model(),
-        injector: injected ? injector : nil, placeholder: picture, key: RandomKey(seed: 2)
+        encoder: encoder, compressor: AnyCompressor(Halves()), decoder: decoder, injector: injector,
+        placeholder: picture, key: RandomKey(seed: 2)
     ).cast(to: .float64)
     model.forEachParameter { path, tensor in
         if !path.hasPrefix("decoder") {
@@ -26,6 +37,18 @@ private func model(injected: Bool = false) -> VisionLanguageModel<AnyCompressor>
         }
     }
     return model
+}
+
+/// Where pictures go.
+private enum Way: CaseIterable {
+    case text, gated, hyper, vlora
+
+    /// VLoRA changes projections from D to D, and so takes as many key heads as there are heads.
+    var options: LanguageModel.Options {
+        var options = DecoderCase.options
+        if self == .vlora { options.keyHeads = options.heads }
+        return options
+    }
 }
 
 /// Keeps the first half of the tokens.
@@ -69,13 +92,16 @@ private func pictures(_ count: Int, side: Int = 6) -> Tensor {
         #expect(numbers.prefix(11) == [-1, 0, 0, 0, 0, -1, 1, 1, 1, 1, -1])
     }
 
-    @Test("a batch answers as its members do, with pictures in the text or in the layers", arguments: [false, true])
-    func members(injected: Bool) throws {
-        let model = model(injected: injected)
-        let all = pictures(3)
-        let texts = [[1, picture, 2, picture, 3], [4, 6], [picture, 5]]
+    @Test("a batch answers as its members do, with pictures in the text or in the layers", arguments: Way.allCases)
+    private func members(way: Way) throws {
+        let model = model(way)
+        // VLoRA makes weights of one picture.
+        let first = way == .vlora ? [1, picture, 2, 3] : [1, picture, 2, picture, 3]
+        let count = way == .vlora ? 1 : 2
+        let all = pictures(count + 1)
+        let texts = [first, [4, 6], [picture, 5]]
         let batch = try model.generate(InterleavedText(ids: texts, pictures: all), limit: 5)
-        for (sample, range) in [0..<2, 2..<2, 2..<3].enumerated() {
+        for (sample, range) in [0..<count, count..<count, count..<count + 1].enumerated() {
             let alone = InterleavedText(ids: [texts[sample]], pictures: all.sliced(axis: 0, range))
             let own = try model.generate(alone, limit: 5)
             #expect(own[0] == batch[sample])
@@ -137,6 +163,13 @@ private func pictures(_ count: Int, side: Int = 6) -> Tensor {
         #expect(seen.count == 5)
         #expect(seen.sizes.scalars(as: Float.self) == [2, 2, 2, 2, 1])
         #expect(seen.positions.scalars(as: Float.self) == [0, 0.5, 0.5, 1, 1, 1.5, 2, 0.5, 2, 2])
+    }
+
+    @Test("VLoRA makes weights of one picture of each text")
+    func onePicture() {
+        let batch = InterleavedText(ids: [[picture, picture]], pictures: pictures(2))
+        let error = #expect(throws: LanguageModelError.self) { _ = try model(.vlora).loss(batch) }
+        #expect(error?.description.contains("sample 0 has 2 pictures") == true)
     }
 
     @Test("what does not fit is said in one line")

@@ -166,6 +166,48 @@ struct MatrixProductTests {
         }
     }
 
+    // MARK: Few rows, and weights of 16 bits
+
+    @Test("weights of bfloat16 are what they are cast to, for any number of rows", arguments: [1, 3, 8, 9, 40])
+    func bfloat16(rows: Int) {
+        // From so many elements on, few rows are summed one by one.
+        for (outputs, inputs) in [(301, 903), (5, 7)] {
+            let x = Tensor.uniform([rows, inputs], in: -1...1, key: RandomKey(seed: 1))
+            let exact = Tensor.uniform([outputs, inputs], in: -1...1, key: RandomKey(seed: 2))
+            let stored = exact.cast(to: .bfloat16)
+            let bias = Tensor.uniform([outputs], in: -1...1, key: RandomKey(seed: 3))
+            let wide = { (x: Tensor) in x.cast(to: .float64) }
+            for weight in [stored, exact] {
+                let want = linear(wide(x), weight: wide(weight), bias: wide(bias))
+                let got = linear(x, weight: weight, bias: bias)
+                let worst = (wide(got) - want).abs().max().scalars(as: Double.self)[0]
+                #expect(worst <= Self.units * 0x1p-24 * Double(inputs), "\(outputs) × \(inputs)")
+                #expect(
+                    (wide(linear(x, weight: weight)) + wide(bias) - want).abs().max().scalars(as: Double.self)[0] < 1e-4
+                )
+            }
+            // Of another type than float32 they are cast, and they get no gradient.
+            #expect(linear(wide(x), weight: stored).dtype == .float64)
+            let (_, gradients) = valueAndGradient(
+                of: { linear($0[0], weight: $0[1]).sum() }, at: [x, stored.cast(to: .float32)])
+            let (_, own) = valueAndGradient(of: { linear($0[0], weight: stored).sum() }, at: [x])
+            #expect(gradients[0].bytes() == own[0].bytes())
+        }
+    }
+
+    @Test("few rows have the same bits on any number of threads")
+    func threadsOfFewRows() {
+        let x = Tensor.uniform([3, 900], in: -1...1, key: RandomKey(seed: 1))
+        let weight = Tensor.uniform([1201, 900], in: -1...1, key: RandomKey(seed: 2)).cast(to: .bfloat16)
+        let before = Workers.count
+        defer { Workers.count = before }
+        let results = [1, 2, 5].map { threads in
+            Workers.count = threads
+            return linear(x, weight: weight).bytes()
+        }
+        #expect(results.allSatisfy { $0 == results[0] })
+    }
+
     // MARK: Special numbers
 
     @Test("0 · ∞ is NaN, and NaN and infinities reach their own row or column alone")

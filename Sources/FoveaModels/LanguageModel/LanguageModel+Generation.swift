@@ -67,7 +67,7 @@ extension LanguageModel {
             var isOpen = [Bool](repeating: true, count: tokens.batch)
             var read = reading(tokens, cache: &cache, injection: injection, reducers: reducers)
             for step in 0..<limit {
-                let next = sampling.next(logits(read.last).squeezed(1), step: step)
+                let next = sampling.next(logits(read.last).squeezed(1), at: cache.seen)
                 for sample in next.indices where isOpen[sample] {
                     texts[sample].append(next[sample])
                     if stops.contains(next[sample]) { isOpen[sample] = false }

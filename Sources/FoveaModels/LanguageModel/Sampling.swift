@@ -38,12 +38,16 @@ public struct Sampling: Sendable, Equatable {
     ///
     /// - Parameters:
     ///   - logits: [B, V].
-    ///   - step: how many were drawn before. A sample's numbers depend on the seed, its place in the batch and this.
-    public func next(_ logits: Tensor, step: Int) -> [Int] {
-        guard logits.rank == 2, logits.shape[1] > 0 else { trap("Sampling", "logits [B, V] are needed", logits) }
+    ///   - positions: how many tokens stand before it in each sample's text. The random number of a token depends on the
+    ///     seed, the sample's place in the batch and this alone, however the text is cut into turns.
+    public func next(_ logits: Tensor, at positions: [Int]) -> [Int] {
+        guard logits.rank == 2, logits.shape[1] > 0, positions.count == logits.shape[0] else {
+            trap("Sampling", "logits [B, V] and a position for each sample are needed", logits)
+        }
         guard temperature > 0 else { return logits.argmax(axis: 1).scalars(as: Int64.self).map(Int.init) }
         return (0..<logits.shape[0]).map { sample in
-            let key = RandomKey(seed: seed).folding("sampling").folding(UInt64(sample)).folding(UInt64(step))
+            let key = RandomKey(seed: seed).folding("sampling").folding(UInt64(sample))
+                .folding(UInt64(positions[sample]))
             let draw: [Double] = Tensor.uniform([1], in: 0...1, key: key, dtype: .float64).scalars()
             return token(of: logits[sample].cast(to: .float64).scalars(), at: draw[0])
         }

@@ -4,16 +4,16 @@ import FoveaTensor
 
 /// A vision-language model: what an encoder sees goes through a compressor into the text of a decoder, or into its layers.
 ///
-///     pictures → encoder → compressor → projector → in place of their placeholders ─┐
-///                                     → injector  → into the layers                 ├→ decoder → logits
-///     text ─────────────────────────────────────────────────────────────────────────┘
+///     pictures → encoder → compressor → projector → in place of their placeholders ─────┐
+///                                                 → or an injector, into the layers     ├→ decoder → logits
+///     text ─────────────────────────────────────────────────────────────────────────────┘
 ///
 /// Without an injector each placeholder becomes as many tokens as its picture has; with one the placeholder stays a token
 /// as any other. Samples may have any number of pictures and any length.
 public struct VisionLanguageModel<Method: Compressor>: Module {
     public var encoder: VisionEncoder
     public var compressor: Method
-    /// To the width of the decoder; nil where the compressor has it, or an injector takes what it gives.
+    /// To the width of the decoder, or that of the injector's pictures; nil where the compressor has it.
     public var projector: Linear?
     public var decoder: LanguageModel
     /// What puts pictures into the decoder's layers; nil where they stand in the text.
@@ -52,9 +52,8 @@ public struct VisionLanguageModel<Method: Compressor>: Module {
         let seen = TokenShape(grid: .init(rows: side, columns: side), width: options.width)
         if let problem = compressor.problem(with: seen) { trap("VisionLanguageModel", problem) }
         let width = compressor.outputShape(seen).width
-        if injector == nil, width != decoder.options.width {
-            projector = Linear(width, decoder.options.width, key: key.folding("projector"))
-        }
+        let wanted = injector?.mediaWidth(in: decoder) ?? decoder.options.width
+        if width != wanted { projector = Linear(width, wanted, key: key.folding("projector")) }
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {
@@ -120,10 +119,12 @@ public struct VisionLanguageModel<Method: Compressor>: Module {
         guard seen.mask == nil else {
             throw LanguageModelError("the pictures have different numbers of tokens, which an injector cannot take")
         }
-        let starts = batch.ids.map { text in text.indices.filter { text[$0] == placeholder } }
+        let places = PicturePlaces(batch.ids.map { text in text.indices.filter { text[$0] == placeholder } })
+        let media = projector?(seen.features) ?? seen.features
+        if let problem = injector.problem(with: media, at: places) { throw LanguageModelError(problem) }
         return Sequence(
-            tokens: try decoder.tokens(batch.ids),
-            injection: injector.injection(of: seen.features, at: PicturePlaces(starts)), labels: batch.labels ?? [])
+            tokens: try decoder.tokens(batch.ids), injection: injector.injection(of: media, at: places, in: decoder),
+            labels: batch.labels ?? [])
     }
 
     /// Each placeholder replaced by the tokens of its picture.
