@@ -1,3 +1,4 @@
+import Foundation
 import FoveaCompression
 import FoveaNN
 import FoveaTensor
@@ -159,13 +160,17 @@ public struct QuestionReader<Method: Compressor>: QuestionAnswerer {
     /// Sines and cosines of row and column, a quarter of the width each, at frequencies from 1 down to 1/16: [N, C].
     private static func sines(_ grid: VisualTokens.Grid, width: Int) -> Tensor {
         let quarter = width / 4
-        let waves = Tensor.arange(quarter, dtype: .float32) * (-2.772588722239781 / Double(max(1, quarter - 1)))
-        let frequencies = waves.exp()
-        func angles(_ count: Int) -> Tensor { Tensor.arange(count, dtype: .float32).unsqueezed(1) * frequencies }
-        func both(_ count: Int) -> Tensor { concatenated([angles(count).sin(), angles(count).cos()], axis: 1) }
-        let shape = [grid.rows, grid.columns, 2 * quarter]
-        let (down, right) = (both(grid.rows).unsqueezed(1), both(grid.columns).unsqueezed(0))
-        return concatenated([down.expanded(to: shape), right.expanded(to: shape)], axis: 2)
-            .reshaped(to: [grid.rows * grid.columns, width])
+        let frequencies = (0..<quarter).map { pow(16, -Double($0) / Double(max(1, quarter - 1))) }
+        var values: [Float] = []
+        values.reserveCapacity(grid.count * width)
+        for row in 0..<grid.rows {
+            for column in 0..<grid.columns {
+                for place in [row, column] {
+                    values += frequencies.map { Float(sin(Double(place) * $0)) }
+                    values += frequencies.map { Float(cos(Double(place) * $0)) }
+                }
+            }
+        }
+        return Tensor(values, shape: [grid.count, width])
     }
 }

@@ -9,6 +9,7 @@ extension Tensor {
         guard scalars.count == count else {
             trap("Tensor(_:shape:)", "\(scalars.count) scalars do not fill the shape \(shape)")
         }
+        guard !ThreadState.isPlanning else { return }
         write { target in
             scalars.withUnsafeBytes { source in
                 if source.count > 0 { target.copyMemory(from: source.baseAddress!, byteCount: source.count) }
