@@ -40,6 +40,8 @@ struct TrainCommand: ParsableCommand {
         try threads.apply()
         let resolved = try Recipe(reading: recipe, overrides: overrides)
         let experiment = try Experiment(resolved)
+        // Before anything is written: weights that do not fit leave nothing behind.
+        let start = resume ? nil : try experiment.startingState()
         if dryRun {
             describe(experiment)
             return
@@ -49,7 +51,7 @@ struct TrainCommand: ParsableCommand {
         let folder = try RunFolder(path, opening)
         if resume { try checkSameRecipe(resolved, folder) }
 
-        var state = experiment.initialState
+        var state = start ?? experiment.initialState
         let store = CheckpointStore(run: path, keepLast: experiment.settings.keepCheckpoints)
         if resume, try store.restore(&state) {
             guard state.step <= experiment.settings.steps else {
@@ -61,6 +63,8 @@ struct TrainCommand: ParsableCommand {
                 print("\(path) is finished: nothing to do. Raise training.steps to train on.")
                 return
             }
+        } else if resume {
+            state = try experiment.startingState()
         }
         try writeTextAtomically(resolved.yaml, to: folder.file("recipe.yaml"))
         try train(experiment, &state, folder)
@@ -89,13 +93,17 @@ struct TrainCommand: ParsableCommand {
     }
 
     private func describe(_ experiment: Experiment) {
-        let size = experiment.options.imageSize
+        let samples =
+            switch experiment.data.content {
+            case .pictures(let height, let width): "pictures of \(height) × \(width)"
+            case .features(let shape): "samples of \(shape.count) features of width \(shape.width)"
+            }
         print(experiment.model.summary())
         print("")
         print(
-            "\(experiment.data.training.count.grouped) training pictures of \(size.height) × \(size.width), \(experiment.settings.steps.grouped) steps of \(experiment.task.batchSize)"
+            "\(experiment.data.training.count.grouped) training \(samples), \(experiment.settings.steps.grouped) steps of \(experiment.task.batchSize)"
         )
-        let (tokens, compressor) = (experiment.options.tokens, experiment.model.compressor)
+        let (tokens, compressor) = (experiment.tokens, experiment.model.compressor)
         let (compressed, cost) = (compressor.outputShape(tokens), compressor.cost(tokens))
         print(
             "each picture: \(tokens.count) tokens of width \(tokens.width) → \(compressed.count) of width \(compressed.width), \(cost.multiplyAdds.grouped) multiply-adds"
@@ -181,7 +189,7 @@ extension TrainingReport {
     var headline: String {
         var parts: [String] = []
         if let testAccuracy { parts.append("test accuracy \(testAccuracy.percent)") }
-        if let testSamples, let testLoss { parts[0] += " (\(testSamples) pictures, loss \(testLoss.fixed(4)))" }
+        if let testSamples, let testLoss { parts[0] += " (\(testSamples) answers, loss \(testLoss.fixed(4)))" }
         if let validationAccuracy { parts.append("validation accuracy \(validationAccuracy.percent)") }
         return (parts + ["training \(trainAccuracy.percent)"]).joined(separator: ", ")
     }

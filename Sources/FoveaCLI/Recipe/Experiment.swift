@@ -8,28 +8,15 @@ struct Experiment {
 
     let recipe: Recipe
     let data: ExperimentData
-    let options: Model.Options
-    /// The model as it starts.
+    /// What the compressor gets of one sample.
+    let tokens: TokenShape
+    /// The model with fresh weights.
     let model: Model
 
     /// Reads the data and checks the recipe's values against each other.
     init(_ recipe: Recipe) throws {
         self.recipe = recipe
         data = try ExperimentData(recipe)
-        let (patch, width) = (recipe.integer("model.patchSize"), recipe.integer("model.width"))
-        let size = data.imageSize
-        guard size.height % patch == 0, size.width % patch == 0 else {
-            throw recipe.error(
-                "model.patchSize", "patches of \(patch) pixels do not tile pictures of \(size.height) × \(size.width)")
-        }
-        let stem = recipe.integer("model.stemChannels")
-        guard stem == 0 || patch > 1 && patch & (patch - 1) == 0 else {
-            throw recipe.error("model.stemChannels", "a stem halves: it cannot make patches of \(patch) pixels")
-        }
-        let heads = recipe.integer("model.encoderHeads")
-        guard width % heads == 0 else {
-            throw recipe.error("model.width", "\(width) does not divide by model.encoderHeads, \(heads)")
-        }
         guard recipe.integer("training.accumulation") <= recipe.integer("training.batchSize") else {
             throw recipe.error("training.accumulation", "more parts than training.batchSize has pictures")
         }
@@ -38,24 +25,16 @@ struct Experiment {
                 "training.batchSize",
                 "\(recipe.integer("training.batchSize")) is more than the \(data.training.count) training pictures")
         }
-        let options = Model.Options(
-            imageSize: size, classes: data.classes, readings: data.readings, patchSize: patch, stemChannels: stem,
-            width: width, encoderDepth: recipe.integer("model.encoderDepth"), encoderHeads: heads,
-            dropout: recipe.number("model.dropout"), positionDeviation: recipe.number("model.positionDeviation"))
-        self.options = options
-        let start = recipe.key.folding("model")
-        func made() throws -> Model {
-            let compressor = try recipe.compressor(for: options.tokens, key: start.folding("compressor"))
-            return Model(options, compressor: compressor, key: start)
-        }
+        let design = try ModelDesign(recipe, data)
+        tokens = design.tokens
         // Weights, gradients, two moments and the average, before any memory is asked for.
-        let bytes = 5 * (try withoutMemory(made)).parameterBytes
+        let bytes = 5 * (try withoutMemory(design.model)).parameterBytes
         guard bytes <= physicalMemory else {
             throw recipe.error(
                 "model.width",
                 "training this model would take \(bytes >> 20) MiB; this machine has \(physicalMemory >> 20) MiB")
         }
-        model = try made()
+        model = try design.model()
         try checkFrozenPaths()
     }
 
@@ -76,8 +55,13 @@ struct Experiment {
     /// The key that all random numbers of the run come from.
     var key: RandomKey { recipe.key }
 
-    /// The state before the first step.
-    var initialState: TrainingState<Model> {
+    /// The state before the first step, with fresh weights: what a checkpoint is restored into.
+    var initialState: TrainingState<Model> { state(of: model) }
+
+    /// The state before the first step, with the weights that `model.initializeFrom` names.
+    func startingState() throws -> TrainingState<Model> { state(of: try recipe.initialized(model)) }
+
+    private func state(of model: Model) -> TrainingState<Model> {
         TrainingState(
             model: model, optimizer: optimizer,
             average: recipe.optionalNumber("training.averageDecay").map { MovingAverage(of: model, decay: $0) })
