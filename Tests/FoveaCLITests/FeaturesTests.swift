@@ -14,7 +14,7 @@ struct FeaturesTests {
           layout: qwen2-vl
           dim: 6
         training:
-          steps: 60
+          steps: 200
           batchSize: 8
           warmup: 2
           learningRate: 0.01
@@ -91,7 +91,7 @@ struct FeaturesTests {
         let steps = ["--set", "training.steps=300"]
         try bench.prints(["train", "r.yaml", "--output", "run"] + steps)
         let report = try bench.report("run")
-        #expect(report.testAccuracy > 0.5 && report.testAccuracy < 1)
+        #expect(report.testAccuracy > 0.8 && report.testAccuracy < 1)
         let text = try bench.prints(["evaluate", "run"])
         #expect(text.contains("of the targets' variance explained") && text.contains("mean squared error"))
         // From the teacher's own weights nothing is left to learn.
