@@ -47,6 +47,8 @@ struct TrainCommand: ParsableCommand {
 
     private func run<Opened: RunnableExperiment>(_ experiment: Opened) throws {
         let resolved = experiment.recipe
+        // Before anything is written: weights that do not fit leave nothing behind.
+        let start = resume ? nil : try experiment.startingState()
         if dryRun {
             describe(experiment)
             return
@@ -56,7 +58,7 @@ struct TrainCommand: ParsableCommand {
         let folder = try RunFolder(path, opening)
         if resume { try checkSameRecipe(resolved, folder) }
 
-        var state = experiment.initialState
+        var state = start ?? experiment.initialState
         let store = CheckpointStore(run: path)
         let passedOver = { (error: any Error) in Terminal.warn("this checkpoint cannot be used: \(error)") }
         if resume, try store.restore(&state, passedOver: passedOver) {
@@ -69,6 +71,8 @@ struct TrainCommand: ParsableCommand {
                 print("\(path) is finished: nothing to do. Raise training.steps to train on.")
                 return
             }
+        } else if resume {
+            state = try experiment.startingState()
         }
         try writeTextAtomically(resolved.yaml, to: folder.file("recipe.yaml"))
         try experiment.saveCompanions(to: folder)
@@ -207,7 +211,7 @@ extension TrainingReport {
     var headline: String {
         var parts: [String] = []
         if let testAccuracy { parts.append("test accuracy \(testAccuracy.percent)") }
-        if let testSamples, let testLoss { parts[0] += " (\(testSamples) pictures, loss \(testLoss.fixed(4)))" }
+        if let testSamples, let testLoss { parts[0] += " (\(testSamples) answers, loss \(testLoss.fixed(4)))" }
         if let validationAccuracy { parts.append("validation accuracy \(validationAccuracy.percent)") }
         return (parts + ["training \(trainAccuracy.percent)"]).joined(separator: ", ")
     }
