@@ -234,6 +234,26 @@ private struct Misshapen: Optimizer {
         }
     }
 
+    @Test("hostile states are refused, each with one line")
+    func hostileStates() throws {
+        let corpus = repository + "/Tests/Fixtures/hostile/manifest"
+        let hostile = try FileManager.default.contentsOfDirectory(atPath: corpus).sorted()
+        #expect(hostile.count >= 7)
+        try withTemporaryFolder { folder in
+            try CheckpointStore(run: folder).save(tinyState())
+            let path = folder + "/checkpoints/step-00000000/state.json"
+            for name in hostile {
+                try FileManager.default.removeItem(atPath: path)
+                try FileManager.default.copyItem(atPath: corpus + "/" + name, toPath: path)
+                var state = tinyState()
+                let error = try #require(throws: FileError.self, "\(name)") {
+                    try CheckpointStore(run: folder).restore(0, into: &state)
+                }
+                #expect(error.path == path && !error.description.contains("\n"))
+            }
+        }
+    }
+
     @Test("moments of another shape than their parameter's are refused")
     func misshapenMoments() throws {
         try withTemporaryFolder { folder in

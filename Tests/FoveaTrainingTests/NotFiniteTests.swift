@@ -144,14 +144,12 @@ private struct Special: TrainingTask {
     func onlySkips() throws {
         try withTemporaryFolder { folder in
             var skips = 0
+            func change(_ settings: inout TrainingSettings) {
+                settings.onNonFinite = .skip
+                settings.steps = 1_000
+            }
             let error = try #require(throws: NotFiniteError.self) {
-                try train(
-                    blotted(Set(0..<30)), folder,
-                    {
-                        $0.onNonFinite = .skip
-                        $0.steps = 1_000
-                    }
-                ) { if case .skipped = $0 { skips += 1 } }
+                try train(blotted(Set(0..<30)), folder, change) { if case .skipped = $0 { skips += 1 } }
             }
             #expect(skips == 100 && error.step == 101)
         }
@@ -165,13 +163,11 @@ private struct Special: TrainingTask {
         }
         func spikes(_ task: Special, _ folder: String, stopAt: Int? = nil) throws -> [Spike] {
             var found: [Spike] = []
-            _ = try train(
-                task, folder, stopAt: stopAt,
-                {
-                    $0.spikeDeviations = 8
-                    $0.steps = 60
-                }
-            ) { event in
+            func change(_ settings: inout TrainingSettings) {
+                settings.spikeDeviations = 8
+                settings.steps = 60
+            }
+            _ = try train(task, folder, stopAt: stopAt, change) { event in
                 if case .spiked(let step, let quantity, let value, let usual) = event {
                     found.append(Spike(step: step, quantity: quantity))
                     #expect(value > usual)

@@ -35,6 +35,7 @@ struct TrainCommand: ParsableCommand {
     var detectAnomaly = false
 
     @OptionGroup var threads: ThreadOptions
+    @OptionGroup var memory: MemoryOptions
 
     func run() throws {
         guard !(resume && overwrite) else {
@@ -53,6 +54,7 @@ struct TrainCommand: ParsableCommand {
             describe(experiment)
             return
         }
+        try memory.check(experiment.task, experiment.settings, experiment.initialState)
         let path = output ?? resolved.optionalText("output.folder") ?? "runs/" + resolved.name
         let opening: RunFolder.Opening = resume ? .resume : overwrite ? .overwrite : .new
         let folder = try RunFolder(path, opening)
