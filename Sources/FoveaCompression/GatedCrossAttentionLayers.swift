@@ -37,7 +37,11 @@ public struct GatedCrossAttentionLayers: Module {
         guard media.rank == 3, media.shape[0] == places.count else {
             trap("GatedCrossAttentionLayers", "\(places.count) media [N, R, C] are needed", media)
         }
-        let tokens = places.spread(media).reshaped(to: [places.batch, places.most * media.shape[1], media.shape[2]])
+        // Where no text has media, there is one that nobody sees: the feed-forwards of the blocks work all the same.
+        let tokens =
+            places.most == 0
+            ? .zeros([places.batch, 1, media.shape[2]], dtype: media.dtype)
+            : places.spread(media).reshaped(to: [places.batch, places.most * media.shape[1], media.shape[2]])
         return GatedMedia(
             blocks: blocks, contexts: blocks.map { $0.attention.projected(tokens) }, interval: interval, places: places,
             tokensPerMedium: media.shape[1])
@@ -58,19 +62,21 @@ public struct GatedMedia: Injection {
         guard (layer + 1) % interval == 0, case let index = layer / interval, blocks.indices.contains(index) else {
             return x
         }
-        return blocks[index](x, to: contexts[index], mask: visibility(positions, for: blocks[index]))
+        return blocks[index](x, to: contexts[index], mask: visibility(positions, for: blocks[index], batch: x.shape[0]))
     }
 
     /// Where each token may look: bool [B, T, P·R].
-    private func visibility(_ positions: Tensor, for block: GatedCrossAttention) -> Tensor {
+    private func visibility(_ positions: Tensor, for block: GatedCrossAttention, batch: Int) -> Tensor {
         withoutGradient {
             let here = positions.rank == 1 ? positions.unsqueezed(0) : positions
+            guard places.most > 0 else { return .full([places.batch, here.shape[1], 1], 0, dtype: .bool) }
             let starts = places.table(absent: .infinity).unsqueezed(1)
             // How many media the text has come to at each token: [B, T, 1].
             let times = (starts .<= here.cast(to: .float64).unsqueezed(2)).cast(to: .float64)
                 .sum(axes: [-1], keepingAxes: true)
             let medium = Tensor((0..<places.most * tokensPerMedium).map { Double(1 + $0 / tokensPerMedium) })
-            return block.seesLastMediumOnly ? times .== medium : medium .<= times
+            let visible = block.seesLastMediumOnly ? times .== medium : medium .<= times
+            return visible.expanded(to: [batch, here.shape[1], medium.count])
         }
     }
 }

@@ -106,10 +106,11 @@ private func pictures(_ count: Int, side: Int = 6) -> Tensor {
             let own = try model.generate(alone, limit: 5)
             #expect(own[0] == batch[sample])
         }
-        // What is seen matters.
-        let other = model.decoder
-        let blind = try other.generate([[4, 6]], limit: 5)
-        #expect(blind[0] == batch[1])
+        // A text without pictures is the decoder's alone, but for Flamingo's feed-forwards; what is seen matters.
+        if way != .gated {
+            let blind = try model.decoder.generate([[4, 6]], limit: 5)
+            #expect(blind[0] == batch[1])
+        }
         let logits = try [all, all * -1].map { pictures in
             let sequence = try model.sequence(InterleavedText(ids: texts, pictures: pictures))
             var cache = KeyValueCache(for: model.decoder)

@@ -122,8 +122,8 @@ extension KeyValueCache.Layer {
         }
         if past > 0, next > 1 {
             let order =
-                Tensor.arange(past + next, dtype: .int64)
-                .<= (Tensor.arange(next, dtype: .int64).unsqueezed(1) + Double(past))
+                Tensor.arange(past + next, dtype: .float64)
+                .<= (Tensor.arange(next, dtype: .float64).unsqueezed(1) + Double(past))
             mask = mask.map { $0 .& order } ?? order
         }
         if countsSizes {

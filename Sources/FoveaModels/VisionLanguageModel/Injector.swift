@@ -71,7 +71,7 @@ extension VLoRA: Injector {
         if let sample = places.starts.firstIndex(where: { $0.count > 1 }) {
             return "sample \(sample) has \(places.starts[sample].count) pictures; VLoRA makes weights of one"
         }
-        guard media.shape[1] == options.imageTokens else {
+        guard places.count == 0 || media.shape[1] == options.imageTokens else {
             return "the pictures have \(media.shape[1]) tokens; VLoRA takes \(options.imageTokens)"
         }
         return nil
@@ -84,7 +84,10 @@ extension VLoRA: Injector {
             defer { next += Int64(starts.count) }
             return starts.isEmpty ? 0 : next
         }
-        let weights = self(media.selecting(axis: 0, Tensor(rows)))
+        let weights = self(
+            places.count > 0
+                ? media.selecting(axis: 0, Tensor(rows))
+                : .zeros([rows.count, options.imageTokens, options.imageWidth], dtype: media.dtype))
         let present = places.starts.map { !$0.isEmpty }
         return present.contains(false) ? weights.only(where: Tensor(present)) : weights
     }

@@ -111,15 +111,22 @@ public struct VisionLanguageModel<Method: Compressor>: Module {
         if let problem = batch.problem(placeholder: placeholder, vocabulary: decoder.options.vocabulary) {
             throw LanguageModelError(problem)
         }
-        guard batch.pictures.shape[0] > 0 else {
-            return Sequence(tokens: try decoder.tokens(batch.ids), labels: batch.labels ?? [])
+        let places = PicturePlaces(batch.ids.map { text in text.indices.filter { text[$0] == placeholder } })
+        guard places.count > 0 else {
+            // An injector may do something even where there is nothing to see.
+            let none = injector.map { injector in
+                let nothing = Tensor.zeros(
+                    [0, 1, injector.mediaWidth(in: decoder)], dtype: decoder.norm.weight.dtype)
+                return injector.injection(of: nothing, at: places, in: decoder)
+            }
+            return Sequence(
+                tokens: try decoder.tokens(batch.ids), injection: none, labels: batch.labels ?? [])
         }
         let seen = try visualTokens(batch.pictures, reducers: reducers)
         guard let injector else { return expanded(batch, seen) }
         guard seen.mask == nil else {
             throw LanguageModelError("the pictures have different numbers of tokens, which an injector cannot take")
         }
-        let places = PicturePlaces(batch.ids.map { text in text.indices.filter { text[$0] == placeholder } })
         let media = projector?(seen.features) ?? seen.features
         if let problem = injector.problem(with: media, at: places) { throw LanguageModelError(problem) }
         return Sequence(
