@@ -1,5 +1,5 @@
 // Times matrix products by BLAS, by the kernels of each instruction set, and by BLIS and oneDNN where they are installed,
-// on one thread. The products are read from standard input as shapes.py prints them. See docs/performance.md.
+// on one thread; with LIBXSMM defined by libxsmm too, which comes as a static library. The products are read from standard input as shapes.py prints them. See docs/performance.md.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>
@@ -9,14 +9,21 @@
 
 #include "CKernels.h"
 
-enum { BLAS, V3, V4, BLIS, ONEDNN, SIDES };
-static const char *const sides[SIDES] = {"BLAS", "v3", "v4", "BLIS", "oneDNN"};
+enum { BLAS, V3, V4, BLIS, ONEDNN, XSMM, SIDES };
+static const char *const sides[SIDES] = {"BLAS", "v3", "v4", "BLIS", "oneDNN", "libxsmm"};
 
 // As the other libraries have them.
 typedef void (*c_gemm)(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b,
                        int ldb, float beta, float *c, int ldc);
 typedef int (*letter_gemm)(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
                            const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+typedef void (*fortran_gemm)(const char *ta, const char *tb, const int *m, const int *n, const int *k, const float *alpha,
+                             const float *a, const int *lda, const float *b, const int *ldb, const float *beta, float *c,
+                             const int *ldc);
+#if defined(LIBXSMM)
+void libxsmm_sgemm(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
+                   const int *, const float *, const int *, const float *, float *, const int *);
+#endif
 
 static int side;
 static const struct ck_table *table;
@@ -48,6 +55,12 @@ static void run(void) {
     case BLIS:
         ((c_gemm)other)(101, transposed_a ? 112 : 111, transposed_b ? 112 : 111, m, n, k, 1, a, lda, b, ldb, 0, c, n);
         break;
+    case XSMM: {  // columns first: the transpose of C is that of B times that of A
+        const float one = 1, zero = 0;
+        ((fortran_gemm)other)(transposed_b ? "T" : "N", transposed_a ? "T" : "N", &n, &m, &k, &one, b, &ldb, a, &lda,
+                              &zero, c, &n);
+        break;
+    }
     default:
         ((letter_gemm)other)(transposed_a ? 'T' : 'N', transposed_b ? 'T' : 'N', m, n, k, 1, a, lda, b, ldb, 0, c, n);
         break;
@@ -76,6 +89,9 @@ int main(void) {
     setenv("OMP_NUM_THREADS", "1", 1);  // what BLIS and oneDNN look at when they are loaded
     void *libraries[SIDES] = {
         [BLIS] = found("libblis.so.4", "cblas_sgemm"), [ONEDNN] = found("libdnnl.so.2", "dnnl_sgemm"),
+#if defined(LIBXSMM)
+        [XSMM] = (void *)libxsmm_sgemm,
+#endif
     };
     char line[256], step[32], name[32], last[32] = "";
     double total[SIDES] = {0};
