@@ -316,6 +316,19 @@ private func picture(
             FiCoCoL(remove: 99).reduction(visual: .sample([1, 5, 5], "v"), text: .zeros([1, 0, 5])).kept.count == 1)
     }
 
+    @Test("FiCoCo: attention too small for the type ties a token evenly to all others")
+    func vanished() {
+        // All attention goes to the class token: among the patches float32 has zeros alone.
+        var logits = [Float](repeating: 0, count: 25)
+        for row in 0..<5 { logits[row * 5] = 1000 }
+        let method = FiCoCoV(grid: .init(rows: 2, columns: 2), remove: 1)
+        let step = method.reduction(logits: Tensor(logits, shape: [1, 5, 5]), positions: [0, 1, 2, 3])
+        #expect(step.kept == [1, 2, 3] && step.merges.map(\.source) == [0, 0, 0])
+        // A third each, over 1 + 1/3.
+        #expect((step.weights ?? .zeros([0])).doubles.allSatisfy { abs($0 - 0.25) < 1e-6 })
+        #expect((step.own ?? .zeros([0])).doubles.allSatisfy { abs($0 - 0.75) < 1e-6 })
+    }
+
     @Test("scales of FocusLLaVA: forced ones are plain maximum pooling, and the loss says how even the choice is")
     func scales() {
         let x = Tensor.sample([1, 24, 24, 3], "x")

@@ -57,6 +57,9 @@ enum FiCoCo {
         if areLogits {
             // Any shift leaves a softmax as it is; the largest keeps exp in range.
             weights = (weights - Tensor(origins.map { peaks[$0] }, shape: [origins.count]).cast(to: dtype)).exp()
+        } else if peaks.contains(0) {
+            // Probabilities too small for the type say nothing: what is correlated then counts the same.
+            weights = weights + Tensor(origins.map { peaks[$0] == 0 ? 1.0 : 0 }, shape: [origins.count]).cast(to: dtype)
         }
         let rows = Tensor.indices(origins)
         let sums = Tensor.zeros([sources.count], dtype: dtype).addingAt(axis: 0, rows, weights)
