@@ -5,8 +5,8 @@ import Testing
 @Suite("Question runs")
 struct QuestionRunTests {
     private static let recipe = """
-        data: { name: tiny, folder: \(Workbench.project)/Data/digits, holdOutValidation: false }
-        model: { patchSize: 32, width: 8, encoderDepth: 1, encoderHeads: 2, decoderDepth: 1, decoderHeads: 2 }
+        data: { name: digit-grid, questions: [count, parity], folder: \(Workbench.project)/Data/digits, holdOutValidation: false }
+        model: { patchSize: 8, width: 8, encoderDepth: 1, encoderHeads: 2, decoderDepth: 1, decoderHeads: 2 }
         compressor: { module: mlp-projector, hidden_size: 8 }
         training:
           steps: 6
@@ -36,13 +36,13 @@ struct QuestionRunTests {
         let bench = try Workbench()
         try bench.write(QuestionRunTests.recipe, to: "q.yaml")
         let output = try bench.prints(["train", "q.yaml", "--output", "run"])
-        #expect(output.contains("quarter") && output.contains("95 % interval"))
+        #expect(output.contains("parity") && output.contains("95 % interval"))
         let words = try JSONDecoder().decode([String].self, from: try bench.data("run/vocabulary.json"))
-        #expect(words.first == "<pad>" && words.contains("glyph") && words.contains("upper-left"))
+        #expect(words.first == "<pad>" && words.contains("parity") && words.contains("row-1"))
         let text = try bench.prints(["evaluate", "run", "--json"])
         let evaluation = try JSONDecoder().decode(Evaluation.self, from: Data(text.utf8))
-        #expect(evaluation.questions.map(\.type) == ["glyph", "quarter"])
-        #expect(evaluation.questions.map(\.asked) == [1000, 1000] && evaluation.samples == 2000)
+        #expect(evaluation.questions.map(\.type) == ["count", "parity"])
+        #expect(evaluation.questions.map(\.asked) == [2000, 2000] && evaluation.samples == 4000)
         #expect(evaluation.questions.allSatisfy { $0.lower < $0.upper })
         #expect(try bench.report("run").testAccuracy == evaluation.accuracy)
 
@@ -60,8 +60,8 @@ struct QuestionRunTests {
         let bench = try Workbench()
         try bench.write(QuestionRunTests.recipe, to: "q.yaml")
         for (setting, mentions) in [
-            ("data.questions=[colour]", ["data.questions", "\"colour\"", "glyph, quarter"]),
-            ("model.patchSize=5", ["model.patchSize", "96 × 96"]),
+            ("data.questions=[colour]", ["data.questions", "\"colour\"", "digit, count, parity, same"]),
+            ("model.patchSize=5", ["model.patchSize", "24 × 24"]),
             ("model.width=6", ["model.width", "divide by 4"]),
             ("model.decoderHeads=3", ["model.decoderHeads"]),
             ("training.firstStage=[projecter.**]", ["training.firstStage", "projecter.**"]),

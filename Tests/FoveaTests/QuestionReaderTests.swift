@@ -123,7 +123,8 @@ private func difference(_ a: [Float], _ b: [Float]) -> Float {
         let block = 4 * (c * c + c) + 4 * c + (c * 2 * c + 2 * c) + (2 * c * c + c)
         let decoder = 2 * v * c + 2 * (4 * c * c + 3 * 12 * c + 2 * c) + c
         #expect(
-            model.parameterCount == stem + block + 2 * c + (c * 6 + 6) + (6 * c + c) + patches * c + 8 * c + decoder)
+            model.parameterCount == stem + block + 2 * c + (c * 6 + 6 + 6 * 6 + 6) + (6 * c + c) + patches * c + 8 * c
+                + decoder)
     }
 
     @Test("a few steps of Muon learn the questions of one batch by heart")

@@ -57,7 +57,7 @@ private func digit(_ picture: Picture, _ object: UInt8) -> Int? {
         let (first, again) = (samples(name, 5), samples(name, 5))
         #expect(first == again)
         #expect(first != samples(name, 5, seed: 1))
-        #expect(Set(first.map { $0.pictures[0].pixels }).count == 5)
+        #expect(Set(first.map { $0.pictures.map(\.pixels) }).count == 5)
     }
 
     /// FNV-1a over pixels, words and answers of ten samples: the same on every machine, and after every change.
@@ -86,7 +86,7 @@ private func digit(_ picture: Picture, _ object: UInt8) -> Int? {
         let task = task(name)
         let vocabulary = Vocabulary(of: task)
         var counts: Set<Int> = []
-        for sample in samples(name, 200) {
+        for sample in samples(name, 100) {
             counts.insert(sample.pictures.count)
             #expect(task.pictureCount.contains(sample.pictures.count))
             for picture in sample.pictures {
@@ -104,18 +104,18 @@ private func digit(_ picture: Picture, _ object: UInt8) -> Int? {
         #expect(counts == Set(task.pictureCount))
     }
 
-    /// 3,000 samples: shares are within four standard errors, with at least one independent question a sample.
+    /// 800 samples: shares are within four standard errors, with at least one independent question a sample.
     @Test("the most frequent answer of each type is right as often as the type says", arguments: QuestionTasks.names)
     func chance(_ name: String) {
         let task = task(name)
         var answers: [[String: Int]] = Array(repeating: [:], count: task.types.count)
-        for sample in samples(name, 3000) {
+        for sample in samples(name, 800) {
             for question in sample.questions { answers[question.type][question.answer, default: 0] += 1 }
         }
         for (type, counts) in zip(task.types, answers) {
             let share = Double(counts.values.max() ?? 0) / Double(counts.values.reduce(0, +))
             #expect(
-                abs(share - type.chance) < 4 * (type.chance * (1 - type.chance) / 3000).squareRoot(), "\(type.name)")
+                abs(share - type.chance) < 4 * (type.chance * (1 - type.chance) / 800).squareRoot(), "\(type.name)")
             #expect(Set(counts.keys) == Set(type.answers), "\(type.name)")
         }
     }
@@ -153,15 +153,15 @@ private func digit(_ picture: Picture, _ object: UInt8) -> Int? {
         for side in [2, 4] {
             let grid = DigitGrid(side: side, bank: DigitBank(digits.train))
             var counts: [String: Int] = [:]
-            for index in 0..<2000 {
+            for index in 0..<500 {
                 for question in grid.sample(RandomKey(seed: 7).folding(UInt64(index))).questions
                 where question.type == 1 { counts[question.answer, default: 0] += 1 }
             }
             let chance = grid.types[1].chance
             #expect(counts.count == Int((1 / chance).rounded()))
-            // Four standard errors of a share of 4,000.
-            let error = 4 * (chance * (1 - chance) / 4000).squareRoot()
-            #expect(counts.values.allSatisfy { abs(Double($0) / 4000 - chance) < error }, "\(side): \(counts)")
+            // Four standard errors of a share of 1,000.
+            let error = 4 * (chance * (1 - chance) / 1000).squareRoot()
+            #expect(counts.values.allSatisfy { abs(Double($0) / 1000 - chance) < error }, "\(side): \(counts)")
         }
     }
 
@@ -201,7 +201,7 @@ private func digit(_ picture: Picture, _ object: UInt8) -> Int? {
     @Test("scenes: the shape that most of the others have is the nearest's with 11/16, no more")
     func sceneShortcut() {
         var (right, asked) = (0, 0)
-        for sample in samples("scenes", 2000) {
+        for sample in samples("scenes", 800) {
             let shapes = sample.questions.filter { $0.type == 0 }.map(\.answer)
             for (index, question) in sample.questions.filter({ $0.type == 3 }).enumerated() {
                 let discs = shapes.indices.count { $0 != index && shapes[$0] == "disc" }
@@ -215,7 +215,7 @@ private func digit(_ picture: Picture, _ object: UInt8) -> Int? {
     @Test("tiny: the glyph stands in its quarter, five bright pixels of nine")
     func tinyTruth() {
         var shapes: [String: Set<[Bool]>] = [:]
-        for sample in samples("tiny", 200) {
+        for sample in samples("tiny", 100) {
             let picture = sample.pictures[0]
             let box = box(picture, 1)!
             #expect(box.rows.count == 3 && box.columns.count == 3)
