@@ -82,8 +82,10 @@ public struct HyperAttention: Module {
         }
         let inner = attention.query.weight.shape[0]
         switch fusion {
-        case .featureGates: featureGate = .zeros([inner])
-        case .tokenGates: tokenGate = Linear(inner, 1, bias: false, initializer: .zeros, key: RandomKey(seed: 0))
+        case .featureGates: featureGate = .zeros([inner], dtype: keyValue.weight.dtype)
+        case .tokenGates:
+            tokenGate = Linear(inner, 1, bias: false, initializer: .zeros, key: RandomKey(seed: 0))
+                .cast(to: keyValue.weight.dtype)
         case .joint: break
         }
     }

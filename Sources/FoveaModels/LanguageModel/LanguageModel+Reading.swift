@@ -128,7 +128,7 @@ extension KeyValueCache.Layer {
         }
         if countsSizes {
             let all = past > 0 ? concatenated([sizes, tokens.sizes], axis: 1) : tokens.sizes
-            let added = all.log().reshaped(to: [batch, 1, 1, past + next]).cast(to: tokens.features.dtype)
+            let added = all.cast(to: tokens.features.dtype).log().reshaped(to: [batch, 1, 1, past + next])
             mask = mask.map { select($0, added, else: -.infinity) } ?? added
         }
         return (mask, past == 0)

@@ -44,8 +44,9 @@ extension Trainer {
         var result = StepResult()
         for part in 0..<parts {
             let batch = batch(step * parts + part)
+            let randomness = key.folding(UInt64(step)).folding(UInt64(part))
             let (loss, gradients, counts) = valueAndGradient(
-                of: model, where: settings.trained(at: step), randomness: key.folding(UInt64(step)).folding(UInt64(part))
+                of: model, where: settings.trained(at: step), randomness: randomness
             ) { model -> (Tensor, (right: Int, samples: Int)) in
                 let outcome = task.loss(model, batch)
                 return (outcome.loss, (outcome.right, outcome.samples))
