@@ -34,7 +34,37 @@ def flamingo():
             63_019_008)
 
 
-GEOMETRIES = {"flamingo": flamingo}
+def llava():
+    """The projector of LLaVA-1.5 7B: 576 tokens of CLIP ViT-L/14 at 336 pixels, 1024 → 4096."""
+    shapes = {"0.weight": (4096, 1024), "0.bias": (4096,), "2.weight": (4096, 4096), "2.bias": (4096,)}
+    return ("mlp-projector", "llava", "model.mm_projector.", {}, shapes, lambda n: {"x": (1, n, 1024)}, 576, 20_979_712)
+
+
+def blip2():
+    """The Q-Former of BLIP-2: 32 queries read 257 tokens of ViT-g/14."""
+    width, vision, inner = 768, 1408, 3072
+
+    def linear(name, outputs, inputs):
+        return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+
+    def norm(name):
+        return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+    shapes = norm("layernorm")
+    for i in range(12):
+        layer = f"encoder.layer.{i}"
+        for kind, inputs in [("attention", width)] + ([("crossattention", vision)] if i % 2 == 0 else []):
+            shapes |= {**linear(f"{layer}.{kind}.attention.query", width, width),
+                       **linear(f"{layer}.{kind}.attention.key", width, inputs),
+                       **linear(f"{layer}.{kind}.attention.value", width, inputs),
+                       **linear(f"{layer}.{kind}.output.dense", width, width), **norm(f"{layer}.{kind}.output.LayerNorm")}
+        shapes |= {**linear(f"{layer}.intermediate_query.dense", inner, width),
+                   **linear(f"{layer}.output_query.dense", width, inner), **norm(f"{layer}.output_query.LayerNorm")}
+    return ("q-former", "blip2", "qformer.", {}, shapes,
+            lambda n: {"query_embeds": (1, 32, width), "encoder_hidden_states": (1, n, vision)}, 257, 105_137_664)
+
+
+GEOMETRIES = {"flamingo": flamingo, "llava": llava, "blip2": blip2}
 
 
 def apply(fovea, folder, module, layout):

@@ -1,5 +1,7 @@
-// Times matrix products by BLAS and by the kernels of each instruction set on one thread. The products are read from
-// standard input as shapes.py prints them. See docs/performance.md.
+// Times matrix products by BLAS, by the kernels of each instruction set, and by BLIS and oneDNN where they are installed,
+// on one thread; with LIBXSMM defined by libxsmm too, which comes as a static library. The products are read from standard input as shapes.py prints them. See docs/performance.md.
+#define _GNU_SOURCE
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,9 +9,33 @@
 
 #include "CKernels.h"
 
-static const struct ck_table *table;  // NULL: BLAS
+enum { BLAS, V3, V4, BLIS, ONEDNN, XSMM, SIDES };
+static const char *const sides[SIDES] = {"BLAS", "v3", "v4", "BLIS", "oneDNN", "libxsmm"};
+
+// As the other libraries have them.
+typedef void (*c_gemm)(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b,
+                       int ldb, float beta, float *c, int ldc);
+typedef int (*letter_gemm)(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+                           const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+typedef void (*fortran_gemm)(const char *ta, const char *tb, const int *m, const int *n, const int *k, const float *alpha,
+                             const float *a, const int *lda, const float *b, const int *ldb, const float *beta, float *c,
+                             const int *ldc);
+#if defined(LIBXSMM)
+void libxsmm_sgemm(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
+                   const int *, const float *, const int *, const float *, float *, const int *);
+#endif
+
+static int side;
+static const struct ck_table *table;
 static struct ck_product product;
-static void *workspace;
+static void *workspace, *other;
+static int transposed_a, transposed_b;
+
+// The function of a library, apart from this program's own BLAS; NULL where it is not installed.
+static void *found(const char *library, const char *name) {
+    void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
+    return handle ? dlsym(handle, name) : NULL;
+}
 
 static double now(void) {
     struct timespec t;
@@ -18,10 +44,26 @@ static double now(void) {
 }
 
 static void run(void) {
-    if (table) {
-        table->product[0](&product, workspace);
-    } else {
-        ck_blas_product(0, &product);
+    const int m = (int)product.m, n = (int)product.n, k = (int)product.k;
+    const int lda = transposed_a ? m : k, ldb = transposed_b ? k : n;
+    const float *a = (const float *)product.a, *b = (const float *)product.b;
+    float *c = (float *)product.c;
+    switch (side) {
+    case BLAS: ck_blas_product(0, &product); break;
+    case V3:
+    case V4: table->product[0](&product, workspace); break;
+    case BLIS:
+        ((c_gemm)other)(101, transposed_a ? 112 : 111, transposed_b ? 112 : 111, m, n, k, 1, a, lda, b, ldb, 0, c, n);
+        break;
+    case XSMM: {  // columns first: the transpose of C is that of B times that of A
+        const float one = 1, zero = 0;
+        ((fortran_gemm)other)(transposed_b ? "T" : "N", transposed_a ? "T" : "N", &n, &m, &k, &one, b, &ldb, a, &lda,
+                              &zero, c, &n);
+        break;
+    }
+    default:
+        ((letter_gemm)other)(transposed_a ? 'T' : 'N', transposed_b ? 'T' : 'N', m, n, k, 1, a, lda, b, ldb, 0, c, n);
+        break;
     }
 }
 
@@ -44,9 +86,15 @@ static float *numbers(size_t count) {
 }
 
 int main(void) {
-    static const char *const sides[] = {"BLAS", "v3", "v4"};
+    setenv("OMP_NUM_THREADS", "1", 1);  // what BLIS and oneDNN look at when they are loaded
+    void *libraries[SIDES] = {
+        [BLIS] = found("libblis.so.4", "cblas_sgemm"), [ONEDNN] = found("libdnnl.so.2", "dnnl_sgemm"),
+#if defined(LIBXSMM)
+        [XSMM] = (void *)libxsmm_sgemm,
+#endif
+    };
     char line[256], step[32], name[32], last[32] = "";
-    double total[3] = {0};
+    double total[SIDES] = {0};
     unsigned long count, ta, tb, m, n, k;
     ck_blas_single_threaded();
     while (1) {
@@ -56,7 +104,9 @@ int main(void) {
         }
         if (*last && (!more || strcmp(step, last) != 0)) {
             printf("%-9s all of a step, ms:", last);
-            for (int side = 0; side < 3; side++) printf("  %s %.2f", sides[side], total[side] * 1e3);
+            for (int i = 0; i < SIDES; i++) {
+                if (total[i] > 0) printf("  %s %.2f", sides[i], total[i] * 1e3);
+            }
             printf("\n");
             memset(total, 0, sizeof total);
         }
@@ -67,10 +117,12 @@ int main(void) {
             .m = m, .n = n, .k = k, .a = a, .a_row = ta ? 1 : (ptrdiff_t)k, .a_column = ta ? (ptrdiff_t)m : 1, .b = b,
             .b_row = tb ? 1 : (ptrdiff_t)n, .b_column = tb ? (ptrdiff_t)k : 1, .c = c, .c_row = (ptrdiff_t)n,
         };
+        transposed_a = (int)ta, transposed_b = (int)tb;
         printf("%-9s %-17s %5lu %5lu %5lu  Gflop/s:", step, name, m, n, k);
-        for (int side = 0; side < 3; side++) {
-            table = side ? ck_table_named(sides[side]) : NULL;
-            if (side && !table) continue;
+        for (side = 0; side < SIDES; side++) {
+            table = side == V3 || side == V4 ? ck_table_named(sides[side]) : NULL;
+            other = libraries[side];
+            if (side != BLAS && !table && !other) continue;
             workspace = table ? aligned_alloc(64, (table->product_workspace[0](&product) + 63) / 64 * 64 + 64) : NULL;
             const double taken = best();
             total[side] += (double)count * taken;

@@ -11,16 +11,20 @@ struct FoveaCommand: ParsableCommand {
         version: foveaVersion,
         subcommands: [
             TrainCommand.self, EvaluateCommand.self, ExportCommand.self, ApplyCommand.self, ModulesCommand.self,
+            CompressCommand.self,
             InspectCommand.self, GradcheckCommand.self, BenchCommand.self, DataCommand.self,
+            GenerateCommand.self,
         ])
 
     /// Like the parser's own `main`, but whatever goes wrong is one line on standard error. Failures exit with 1,
     /// mistakes in the arguments with 64, as the parser has it.
     static func main() {
         Terminal.writeLinesAtOnce()
+        Interruption.endOnClosedOutput()
         do {
             var command = try parseAsRoot()
             try command.run()
+            guard !Terminal.hasLostOutput else { throw CommandError("standard output cannot be written") }
         } catch let error where isFailure(error) {
             fail(String(describing: error), exitCode: 1)
         } catch let error where exitCode(for: error) == .validationFailure {
@@ -36,12 +40,12 @@ struct FoveaCommand: ParsableCommand {
 
     private static func isFailure(_ error: any Error) -> Bool {
         error is FileError || error is RecipeError || error is WeightsError || error is ModuleInputError
-            || error is NotFiniteError || error is OptimizerStateError || error is CommandError
+            || error is NotFiniteError || error is OptimizerStateError || error is LanguageModelError
+            || error is CommandError
     }
 
     private static func fail(_ message: String, exitCode: Int32) -> Never {
-        let line = message.split(whereSeparator: \.isNewline).joined(separator: " ")
-        FileHandle.standardError.write(Data("fovea: error: \(line)\n".utf8))
+        Terminal.writeError("fovea: error: \(message)")
         Foundation.exit(exitCode)
     }
 }

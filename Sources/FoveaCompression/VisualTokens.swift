@@ -19,6 +19,8 @@ public struct VisualTokens: Sendable {
     public var grid: Grid?
     /// Which patches each token is made of; nil unless tracked.
     public var provenance: Provenance?
+    /// What the encoder's attention says of the tokens; nil where nobody asked it.
+    public var signals: EncoderSignals?
 
     /// Rows and columns of a raster of tokens.
     public struct Grid: Sendable, Equatable, CustomStringConvertible {

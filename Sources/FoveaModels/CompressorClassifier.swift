@@ -55,18 +55,24 @@ public struct CompressorClassifierOptions: Sendable {
 ///
 ///     pictures → (stem) → patches → encoder layers → norm → compressor → logits
 ///
+/// It may stand without its front, on features that were computed elsewhere, and without its head, to match what another
+/// compressor makes of them.
+///
 /// What the classifier reads are the compressed tokens alone, side by side: whatever it knows of the picture went
 /// through them.
 public struct CompressorClassifier<Method: Compressor>: ImageClassifier {
     /// The convolutions in front of the patches; nil for plain patches.
     public var stem: ConvolutionalStem?
-    public var patches: PatchEmbedding
+    /// Nil where features come in.
+    public var patches: PatchEmbedding?
     public var encoder: [TransformerBlock]
-    public var encoderNorm: LayerNorm
+    /// Nil where features come in.
+    public var encoderNorm: LayerNorm?
     public var compressor: Method
-    public var classifier: Linear
-    /// Rows and columns of the patches.
-    public let grid: VisualTokens.Grid
+    /// Nil where the compressed tokens themselves are what is asked for.
+    public var classifier: Linear?
+    /// Rows and columns of the patches; nil where features form none.
+    public let grid: VisualTokens.Grid?
     /// K, how many things are read in each picture; nil for one class of the whole.
     public let readings: Int?
 
@@ -107,8 +113,31 @@ public struct CompressorClassifier<Method: Compressor>: ImageClassifier {
         classifier = Linear(
             compressed.count * compressed.width, (options.readings ?? 1) * options.classes,
             key: key.folding("classifier"))
-        grid = tokens.grid!
+        grid = tokens.grid
         readings = options.readings
+    }
+
+    /// A compressor with a fresh classifier behind it, for features [B, N, C]. Traps where the compressor cannot take
+    /// them.
+    ///
+    /// - Parameters:
+    ///   - features: the shape of the features of one sample.
+    ///   - classes: how many classes there are; nil for the compressed tokens themselves.
+    ///   - readings: K, how many things are read in each sample; nil for one class of the whole.
+    ///   - compressor: for tokens of that shape.
+    ///   - key: of the random numbers that the classifier starts with.
+    public init(
+        features: TokenShape, classes: Int?, readings: Int? = nil, compressor: Method, key: RandomKey
+    ) {
+        if let problem = compressor.problem(with: features) { trap("CompressorClassifier", problem) }
+        let compressed = compressor.outputShape(features)
+        encoder = []
+        self.compressor = compressor
+        classifier = classes.map {
+            Linear(compressed.count * compressed.width, (readings ?? 1) * $0, key: key.folding("classifier"))
+        }
+        grid = features.grid
+        self.readings = readings
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {
@@ -120,20 +149,30 @@ public struct CompressorClassifier<Method: Compressor>: ImageClassifier {
         visitor.module("classifier", &classifier)
     }
 
-    /// What the compressor gets of pictures [B, channels, height, width].
+    /// What the compressor gets of pictures [B, channels, height, width], or of features [B, N, C].
     ///
     /// - Parameters:
-    ///   - images: the pictures.
+    ///   - images: the pictures, or the features where there are no patches.
     ///   - tracked: whether to keep track of which patches go where.
     public func tokens(_ images: Tensor, tracked: Bool = false) -> VisualTokens {
-        var x = patches(stem?(images) ?? images)
+        var x = patches?(stem?(images) ?? images) ?? images
         for block in encoder { x = block(x) }
-        return VisualTokens(patches: encoderNorm(x), grid: grid, tracked: tracked)
+        x = encoderNorm?(x) ?? x
+        guard let grid else {
+            // Without a raster, each token stands at the origin.
+            let (batch, count) = (x.shape[0], x.shape[1])
+            return VisualTokens(
+                features: x, positions: .zeros([batch, count, 2]), sizes: .ones([batch, count]),
+                provenance: tracked ? .identity(batch: batch, patches: count) : nil)
+        }
+        return VisualTokens(patches: x, grid: grid, tracked: tracked)
     }
 
-    /// Pictures [B, channels, height, width] → logits [B, classes], or [B, K, classes] where K things are read.
+    /// Pictures [B, channels, height, width], or features [B, N, C] → logits [B, classes], [B, K, classes] where K things
+    /// are read, or the compressed tokens [B, R, D] where there is no classifier.
     public func callAsFunction(_ images: Tensor) -> Tensor {
         let compressed = compressor(tokens(images))
+        guard let classifier else { return compressed.features }
         let logits = classifier(compressed.features.flattened(from: 1))
         guard let readings else { return logits }
         return logits.reshaped(to: [logits.shape[0], readings, logits.shape[1] / readings])

@@ -8,44 +8,53 @@ struct KillTests {
     private enum Aim: CaseIterable {
         /// A random time.
         case anyInstant
-        /// A checkpoint that is being written.
-        case checkpointWrite
         /// A file of the run that is being written: the log as a run starts, the model or the report as it ends.
         case fileWrite
     }
 
+    /// How many kills; `make kills` asks for 200.
+    private static let kills = ProcessInfo.processInfo.environment["FOVEA_KILLS"].flatMap { Int($0) } ?? 24
+    /// A run that its kills do not outlast: a session ends a few checkpoints after it began.
+    private static let steps = max(240, kills * 15)
+
     private static let recipe: [String: String?] = [
-        "training.steps": "240", "training.checkpointEvery": "3", "training.logEvery": "4",
+        "training.steps": "\(steps)", "training.checkpointEvery": "3", "training.logEvery": "4",
         "training.prefetch": "4", "training.batchSize": "12", "training.accumulation": "2",
         "training.averageDecay": "0.95", "training.clipNorm": "1.0", "model.dropout": "0.1", "data.maxShift": "1",
         "data.holdOutValidation": "true", "training.validateEvery": "60",
     ]
 
-    @Test("twenty-four kills, a third of them aimed at checkpoints being written", .timeLimit(.minutes(3)))
+    @Test(
+        "kills, half of them in the middle of a write, lose at most one interval and no bit", .timeLimit(.minutes(15)))
     func kills() throws {
         let bench = try Workbench()
         try bench.prepare(KillTests.recipe)
         let start = Date()
         try bench.prints(["train", "tiny.yaml", "--output", "straight"])
-        // Of the order of a run, so that most kills come before its end on fast machines and slow ones.
-        let longest = Date().timeIntervalSince(start) / 3
+        // Of the order of a short run, so that most kills come before its end on fast machines and slow ones.
+        let longest = Date().timeIntervalSince(start) / 3 * 240 / Double(KillTests.steps)
         let steps = try bench.metrics("straight").map(\.step)
-        #expect(steps == Array(stride(from: 4, through: 240, by: 4)))
+        #expect(steps == Array(stride(from: 4, through: KillTests.steps, by: 4)))
 
         var random = SplitMix(state: 20)
         var (kills, cutCheckpoints, round) = (0, 0, 0)
         // A run that ends before its kills are done makes room for another: there are always enough of them.
-        while kills < 24 {
+        while kills < KillTests.kills {
             let run = "run-\(round)"
             round += 1
-            try #require(round <= 12, "runs end before they are killed")
+            try #require(round <= KillTests.kills / 2, "runs end before they are killed")
             var isFinished = false
-            while !isFinished, kills < 24 {
+            while !isFinished, kills < KillTests.kills {
+                // Half kill themselves in the middle of a change of a file; a checkpoint is some 25 of them.
+                let isInside = kills % 2 == 0
                 let running = try Command.start(
                     ["train", "tiny.yaml", "--output", run, bench.exists(run) ? "--resume" : "--overwrite"],
-                    in: bench.path)
-                wait(for: Aim.allCases[kills % 3], running, bench.file(run), longest, &random)
-                running.send(SIGKILL)
+                    in: bench.path,
+                    environment: isInside ? ["FOVEA_WRITE_FAULTS": "kill:\(12 + random.next() % 75)"] : [:])
+                if !isInside {
+                    wait(for: Aim.allCases[kills / 2 % 2], running, bench.file(run), longest, &random)
+                    running.send(SIGKILL)
+                }
                 let outcome = running.wait()
                 isFinished = outcome.exitCode == 0
                 guard !isFinished else { break }
@@ -53,6 +62,9 @@ struct KillTests {
                 kills += 1
                 cutCheckpoints +=
                     entries(bench.file(run + "/checkpoints")).contains { $0.hasPrefix(".partial-") } ? 1 : 0
+                // Of what was done, the steps since the last checkpoint at most are lost.
+                let logged = bench.loggedSteps(run).max() ?? 0
+                #expect(logged - (bench.checkpoints(run).last ?? 0) <= 3, "kill \(kills)")
             }
             try bench.prints(["train", "tiny.yaml", "--output", run, "--resume"])
             try bench.expectSameRun(run, "straight")
@@ -60,7 +72,7 @@ struct KillTests {
             #expect(try bench.text(run + "/report.json").contains("validationAccuracy"))
             #expect(!entries(bench.file(run + "/checkpoints")).contains { $0.hasPrefix(".") })
         }
-        #expect(cutCheckpoints >= 3, "only \(cutCheckpoints) kills hit a checkpoint being written")
+        #expect(cutCheckpoints >= KillTests.kills / 4, "only \(cutCheckpoints) kills hit a checkpoint being written")
     }
 
     /// Returns at the instant to kill at, or when the process has ended.
@@ -75,9 +87,6 @@ struct KillTests {
             case .anyInstant:
                 if isDue { return }
                 usleep(200)
-            case .checkpointWrite:
-                // No pause: the folder is there for a moment only. Some are let pass, so that runs get on.
-                if isDue, entries(run + "/checkpoints").contains(where: { $0.hasPrefix(".partial-") }) { return }
             case .fileWrite:
                 if entries(run).contains(where: { $0.hasPrefix(".") && $0.contains(".tmp-") }) { return }
                 // Between start and end there is none; the end may be far.

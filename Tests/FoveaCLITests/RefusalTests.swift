@@ -228,6 +228,8 @@ struct RefusalTests {
         .init("data with a maximum of 0", ["data", "digits", "--maximum", "0"], "--maximum 0", "from 1 to 255"),
         .init("an unknown module", ["modules", "perceiver"], "no module perceiver", "perceiver-resampler"),
         .init("an unknown benchmark", ["bench", "atention"], "\"atention\"", "did you mean attention?"),
+        .init("generate from no folder", ["generate", "none", "--ids", "1"], "none/config.json", "cannot be read"),
+        .init("generate after no numbers", ["generate", "none", "--ids", "1,two"], "--ids", "\"two\" is no token id"),
         .init("nothing to check", ["gradcheck", "--only", "zzz"], "--only zzz", "no op or module"),
     ]
 

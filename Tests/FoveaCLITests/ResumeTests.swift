@@ -58,7 +58,7 @@ struct ResumeTests {
             case .stateOfAnotherFormat:
                 let text = try bench.text(state)
                 try bench.write(
-                    text.replacingOccurrences(of: "\"formatVersion\" : 1", with: "\"formatVersion\" : 9"), to: state)
+                    text.replacingOccurrences(of: "\"formatVersion\" : 2", with: "\"formatVersion\" : 9"), to: state)
             }
         }
     }
@@ -76,8 +76,15 @@ struct ResumeTests {
             for victim in victims {
                 try damage.apply(to: "run/checkpoints/step-000000\(victim)", in: bench)
             }
-            let output = try bench.prints(["train", "tiny.yaml", "--output", "run", "--resume"])
-            #expect(output.contains("going on after step 15") == (victims == [20]), "\(output)")
+            let outcome = try Command.run(["train", "tiny.yaml", "--output", "run", "--resume"], in: bench.path)
+            #expect(outcome.exitCode == 0, "\(outcome.summary)")
+            #expect(outcome.output.contains("going on after step 15") == (victims == [20]), "\(outcome.output)")
+            // It says which it cannot use, newest first.
+            let warnings = outcome.errors.split(separator: "\n")
+            #expect(warnings.count == victims.count, "\(outcome.errors)")
+            for (victim, warning) in zip(victims.reversed(), warnings) {
+                #expect(warning.hasPrefix("fovea: warning: ") && warning.contains("step-000000\(victim)"))
+            }
             // The damaged checkpoint of the last step does not stand in the way of the new one.
             try bench.expectSameRun("run", "straight")
         }

@@ -190,6 +190,13 @@ extension Workbench {
         }
     }
 
+    /// The steps in a run's log as a kill left it: its last line may be cut short.
+    func loggedSteps(_ run: String) -> [Int] {
+        ((try? text(run + "/metrics.jsonl")) ?? "").split(separator: "\n").compactMap {
+            try? JSONDecoder().decode(Metric.self, from: Data($0.utf8)).step
+        }
+    }
+
     func report(_ run: String) throws -> Report {
         try JSONDecoder().decode(Report.self, from: try data(run + "/report.json"))
     }

@@ -137,6 +137,37 @@ private func places(_ starts: [Int]...) -> PicturePlaces { PicturePlaces(starts)
         expectClose(twice, once, tolerance: 1e-13)
     }
 
+    @Test("the text's mask holds, whether it hides or is added to the scores", arguments: fusions)
+    func masks(_ fusion: HyperAttention.Fusion) {
+        let (layer, x) = (layer(fusion), Tensor.sample([1, 5, 16], "x"))
+        let positions = Tensor.arange(5, dtype: .int64)
+        let angles = RotaryAngles(positions: positions, width: 4)
+        let (queries, text) = layer.attention.projected(x, angles: angles)
+        let pictures = layer.injection.pictures(.sample([1, 3, 16], "pictures"), at: places([2]))
+        func heads(_ text: MultiHeadAttention.Context, _ mask: Tensor?, causal: Bool = true) -> Tensor {
+            layer.injection(
+                queries: queries, text: text, mask: mask, isCausal: causal, positions: positions, pictures: pictures
+            ) { layer.attention.attended(queries, to: $0, mask: $1, isCausal: $2).output }
+        }
+        // The last key is hidden from all: as good as a text without it.
+        let hidden = Tensor([true, true, true, true, false], shape: [1, 1, 1, 5])
+        let shorter = MultiHeadAttention.Context(
+            keys: text.keys.sliced(axis: 2, 0..<4), values: text.values.sliced(axis: 2, 0..<4))
+        let added = select(hidden, 0, else: Tensor.full([1], -.infinity, dtype: .float64))
+        for causal in [true, false] {
+            let want = heads(shorter, nil, causal: causal)
+            expectClose(heads(text, hidden, causal: causal), want, tolerance: 1e-13)
+            expectClose(heads(text, added, causal: causal), want, tolerance: 1e-13)
+            #expect(relativeDifference(heads(text, nil, causal: causal), want) > 1e-3)
+        }
+        // A finite number weighs a key: ln 2 is as good as having it twice.
+        let twice = Tensor([0, 0, 0.6931471805599453, 0, 0], shape: [1, 1, 1, 5])
+        let order = Tensor([Int64(0), 1, 2, 2, 3, 4])
+        let repeated = MultiHeadAttention.Context(
+            keys: text.keys.selecting(axis: 2, order), values: text.values.selecting(axis: 2, order))
+        expectClose(heads(text, twice, causal: false), heads(repeated, nil, causal: false), tolerance: 1e-13)
+    }
+
     @Test(
         "gradients for every weight and input, with gates that are open and ragged pictures",
         arguments: HyperSelfAttention.entry.forms.map(\.layout))
@@ -145,11 +176,12 @@ private func places(_ starts: [Int]...) -> PicturePlaces { PicturePlaces(starts)
         var instance = try form.instance(form.sample, dtype: .float64, owner: "a test")
         let drawn = Dictionary(uniqueKeysWithValues: instance.weights.map { ($0, .sample($1.shape, $0) * 0.6) })
         _ = try instance.load(NamedTensors(uniqueKeys: drawn.keys, values: drawn.values), source: "a test")
-        let check = try instance.checkGradients(
-            [
-                "hidden_states": .sample([3, 4, 8], "x"), "image_embeds": .sample([3, 2, 8], "pictures"),
-                "media_starts": Tensor([Int64(0), 2, -1, -1, 1, -1], shape: [3, 2]),
-            ], name: layout, seed: 1)
+        let check = try #require(
+            try instance.checkGradients(
+                [
+                    "hidden_states": .sample([3, 4, 8], "x"), "image_embeds": .sample([3, 2, 8], "pictures"),
+                    "media_starts": Tensor([Int64(0), 2, -1, -1, 1, -1], shape: [3, 2]),
+                ], name: layout, seed: 1))
         #expect(check.passed, "\(check.message)")
     }
 

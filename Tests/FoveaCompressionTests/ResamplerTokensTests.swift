@@ -117,6 +117,34 @@ import Testing
     }
 }
 
+/// Methods that attend: their costs are stated by hand elsewhere, and here held against what the products multiply.
+@Suite("costs of what attends") struct AttentionCostTests {
+    @Test("a resampler, a Q-Former's connector and gated cross-attention multiply what they say")
+    func counted() async {
+        // In a process of its own: other tests multiply too.
+        await #expect(processExitsWith: .success) {
+            let key = RandomKey(seed: 2)
+            func multiplied(_ body: () -> Void) -> Int {
+                let before = MatrixProduct.multiplyAdds
+                withoutGradient(body)
+                return MatrixProduct.multiplyAdds - before
+            }
+            for keyHeads in [nil, 2] as [Int?] {
+                var options = PerceiverResampler.Options(width: 8, depth: 2, heads: 4, headWidth: 3, latents: 3)
+                options.keyHeads = keyHeads
+                options.feedForward = keyHeads == nil ? .plain(.gelu) : .gated(.silu)
+                let model = PerceiverResampler(options, key: key)
+                let counted = multiplied { _ = model(.ones([2, 7, 8]), mask: nil) }
+                #expect(counted == 2 * model.cost(TokenShape(count: 7, width: 8)).multiplyAdds)
+            }
+            let connector = QFormerConnector(
+                .init(width: 8, depth: 3, heads: 2, hidden: 12, contextWidth: 6), queries: 4, outputs: 5, key: key)
+            let counted = multiplied { _ = connector(.ones([2, 9, 6])) }
+            #expect(counted == 2 * connector.cost(TokenShape(count: 9, width: 6)).multiplyAdds)
+        }
+    }
+}
+
 @Suite("the resampler of the paper") struct PaperResamplerTests {
     private func model(_ frames: Int) throws -> PerceiverResampler {
         let form = try #require(PerceiverResampler.entry.form("paper"))

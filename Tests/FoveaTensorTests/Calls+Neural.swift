@@ -6,6 +6,7 @@ extension ShapedCall {
         "batchNorm": [.init("rows", [2001, 31], [31], [31])],
         "batchNormInference": [.init("empty", [2001, 31], [31], [31])],
         "softCrossEntropy": [.init("classes", [2001, 35], [2001, 35])],
+        "swiGLU": [.init("rows", [211, 331], [211, 331])],
         "meanSquaredError": [.init("mean", [211, 331], [211, 331])],
         "huberLoss": [.init("mean", [211, 331], [211, 331]), .init("none", [211, 331], [211, 331])],
         "binaryCrossEntropy": [.init("mean", [211, 331], [211, 331])],
@@ -31,6 +32,7 @@ extension ShapedCall {
     static func neuralTail(_ name: String, _ n: Int) -> [ShapedCall] {
         switch name {
         case "rmsNorm": return [.init("tail", [2, 2, n], [n]), .init("weight", [n, 3], [3])]
+        case "swiGLU": return [.init("rows", [2, n], [2, n])]
         case "meanSquaredError", "binaryCrossEntropy": return [.init("tail", [n], [n])]
         case "softCrossEntropy": return n == 0 ? [] : [.init("classes", [3, n], [3, n])]
         case "cosineSimilarity": return n == 0 ? [] : [.init("last", [3, n], [3, n])]

@@ -106,7 +106,8 @@ struct MatrixProductTests {
                     b_row: b.row, b_column: b.column,
                     addend: addend == "C"
                         ? UnsafeRawPointer(c.pointer) : addend == "nothing" ? nil : .init(bias.pointer),
-                    addend_row: addend == "C" ? n + gap : 0, c: c.pointer, c_row: n + gap)
+                    addend_row: addend == "C" ? n + gap : 0, c: c.pointer, c_row: n + gap, is_few_rows: 0,
+                    is_b_bfloat16: 0)
                 let workspace = Guarded(bytes: pick(table.pointee.product_workspace, type)(&product))
                 pick(table.pointee.product, type)(&product, workspace.pointer)
                 for at in 0..<reach {
@@ -148,7 +149,7 @@ struct MatrixProductTests {
                     var part = ck_product(
                         m: min(cut, m - rows), n: min(cut, n - columns), k: k, a: a.pointer + 4 * rows * k, a_row: k,
                         a_column: 1, b: b.pointer + 4 * columns, b_row: n, b_column: 1, addend: nil, addend_row: 0,
-                        c: c.pointer + 4 * (rows * n + columns), c_row: n)
+                        c: c.pointer + 4 * (rows * n + columns), c_row: n, is_few_rows: 0, is_b_bfloat16: 0)
                     let workspace = Guarded(bytes: table.pointee.product_workspace.0!(&part))
                     table.pointee.product.0!(&part, workspace.pointer)
                 }
@@ -165,6 +166,48 @@ struct MatrixProductTests {
         }
     }
 
+    // MARK: Few rows, and weights of 16 bits
+
+    @Test("weights of bfloat16 are what they are cast to, for any number of rows", arguments: [1, 3, 8, 9, 40])
+    func bfloat16(rows: Int) {
+        // From so many elements on, few rows are summed one by one.
+        for (outputs, inputs) in [(301, 903), (5, 7)] {
+            let x = Tensor.uniform([rows, inputs], in: -1...1, key: RandomKey(seed: 1))
+            let exact = Tensor.uniform([outputs, inputs], in: -1...1, key: RandomKey(seed: 2))
+            let stored = exact.cast(to: .bfloat16)
+            let bias = Tensor.uniform([outputs], in: -1...1, key: RandomKey(seed: 3))
+            let wide = { (x: Tensor) in x.cast(to: .float64) }
+            for weight in [stored, exact] {
+                let want = linear(wide(x), weight: wide(weight), bias: wide(bias))
+                let got = linear(x, weight: weight, bias: bias)
+                let worst = (wide(got) - want).abs().max().scalars(as: Double.self)[0]
+                #expect(worst <= Self.units * 0x1p-24 * Double(inputs), "\(outputs) × \(inputs)")
+                #expect(
+                    (wide(linear(x, weight: weight)) + wide(bias) - want).abs().max().scalars(as: Double.self)[0] < 1e-4
+                )
+            }
+            // Of another type than float32 they are cast, and they get no gradient.
+            #expect(linear(wide(x), weight: stored).dtype == .float64)
+            let (_, gradients) = valueAndGradient(
+                of: { linear($0[0], weight: $0[1]).sum() }, at: [x, stored.cast(to: .float32)])
+            let (_, own) = valueAndGradient(of: { linear($0[0], weight: stored).sum() }, at: [x])
+            #expect(gradients[0].bytes() == own[0].bytes())
+        }
+    }
+
+    @Test("few rows have the same bits on any number of threads")
+    func threadsOfFewRows() {
+        let x = Tensor.uniform([3, 900], in: -1...1, key: RandomKey(seed: 1))
+        let weight = Tensor.uniform([1201, 900], in: -1...1, key: RandomKey(seed: 2)).cast(to: .bfloat16)
+        let before = Workers.count
+        defer { Workers.count = before }
+        let results = [1, 2, 5].map { threads in
+            Workers.count = threads
+            return linear(x, weight: weight).bytes()
+        }
+        #expect(results.allSatisfy { $0 == results[0] })
+    }
+
     // MARK: Special numbers
 
     @Test("0 · ∞ is NaN, and NaN and infinities reach their own row or column alone")
@@ -179,7 +222,7 @@ struct MatrixProductTests {
                 let c = Guarded([Double](repeating: 1, count: m * n), .float32)
                 var product = ck_product(
                     m: m, n: n, k: k, a: a.pointer, a_row: k, a_column: 1, b: b.pointer, b_row: n, b_column: 1,
-                    addend: nil, addend_row: 0, c: c.pointer, c_row: n)
+                    addend: nil, addend_row: 0, c: c.pointer, c_row: n, is_few_rows: 0, is_b_bfloat16: 0)
                 let workspace = Guarded(bytes: table.pointee.product_workspace.0!(&product))
                 table.pointee.product.0!(&product, workspace.pointer)
                 for i in 0..<m {
@@ -203,7 +246,8 @@ struct MatrixProductTests {
             let expected = Guarded([Double](repeating: 0, count: m * n), type)
             var product = ck_product(
                 m: m, n: n, k: k, a: a.pointer, a_row: sa.row, a_column: sa.column, b: b.pointer, b_row: sb.row,
-                b_column: sb.column, addend: nil, addend_row: 0, c: expected.pointer, c_row: n)
+                b_column: sb.column, addend: nil, addend_row: 0, c: expected.pointer, c_row: n, is_few_rows: 0,
+                is_b_bfloat16: 0)
             ck_blas_product(Int32(type.kernelIndex), &product)
             for table in Self.tables {
                 let c = Guarded([Double](repeating: 0, count: m * n), type)

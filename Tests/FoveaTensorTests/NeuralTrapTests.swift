@@ -15,6 +15,9 @@ let neuralMistakes: [TrapCase] = [
     TrapCase("batch norm's vectors", saying: "batchNorm: an input [B, C, ...]", "[3]") {
         _ = batchNorm(zeros(2, 4), weight: zeros(3))
     },
+    TrapCase("swiglu", saying: "swiGLU: two tensors of one shape", "[2, 1]", "[2, 3]") {
+        _ = swiGLU(zeros(2, 1), zeros(2, 3))
+    },
     TrapCase("loss of two shapes", saying: "meanSquaredError: input and target", "[3, 1]", "[3]") {
         _ = meanSquaredError(zeros(3, 1), zeros(3))
     },

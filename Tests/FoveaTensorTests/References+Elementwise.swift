@@ -48,6 +48,9 @@ extension Reference {
             }
         },
         "silu": elementwise(units: 6) { $1[0].map { $0 * (0.5 + 0.5 * Foundation.tanh($0 / 2)) } },
+        "swiGLU": elementwise(units: 8) {
+            Grid.combine($1[0].map { $0 * (0.5 + 0.5 * Foundation.tanh($0 / 2)) }, $1[1], *)
+        },
         "softplus": elementwise(units: 8) { label, inputs in
             let betas: [String: Double] = ["beta": 4, "threshold": 2]
             let beta = betas[label] ?? 1

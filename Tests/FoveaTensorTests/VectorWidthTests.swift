@@ -24,6 +24,19 @@ struct VectorWidthTests {
         #expect(MachineCode(table).wideInstructions(from: sum) == 0)
     }
 
+    @Test("the register tiles multiply and add 512 bits at once, and most of their code does")
+    func tiles() throws {
+        guard let table = ck_table_named("v4") else { return }
+        let code = MachineCode(table)
+        // A tile of products holds 14 × 2 vectors, one of attention 6 × 4: so many multiply-adds stand in its loop.
+        for (name, start, least) in [
+            ("products", table.pointee.product_tile(), 28), ("attention", table.pointee.attention_tile(), 24),
+        ] {
+            let count = code.wideInstructions(from: UInt(start))
+            #expect(count >= least, "\(name): \(count) instructions of 512 bits")
+        }
+    }
+
     private func address<Function>(_ function: Function?) -> UInt? { function.map { unsafeBitCast($0, to: UInt.self) } }
 
     private func hotLoops(_ table: ck_table) -> [(String, UInt?)] {
@@ -50,6 +63,7 @@ struct VectorWidthTests {
                     ("layerNorm's gradient", address(t.layer_norm_gradient.0)),
                     ("rmsNorm", address(t.rms_norm.0)), ("rmsNorm's gradient", address(t.rms_norm_gradient.0)),
                     ("crossEntropy's gradient", address(t.cross_entropy_gradient.0)),
+                    ("swiGLU", address(t.swiglu.0)), ("swiGLU's gradient", address(t.swiglu_gradient.0)),
                     ("rotary embedding", address(t.rotate.0)),
                     ("AdamW", address(t.adamw.0)), ("AdamW in float64", address(t.adamw.1)),
                     ("SGD", address(t.sgd.0)), ("blend", address(t.blend.0)), ("scale", address(t.scale.0)),

@@ -25,7 +25,7 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
     /// Inputs and outputs by name as they are of one member of a batch; packed members take several rows each.
     func member(_ member: Int, of tensors: NamedTensors, _ configuration: Configuration) throws -> NamedTensors {
         var part: NamedTensors = [:]
-        for (name, tensor) in tensors {
+        for (name, tensor) in tensors where try role(name).isPerMember {
             let rows = try rows(of: name, configuration)
             part[name] = tensor.sliced(axis: 0, member * rows..<(member + 1) * rows)
         }
@@ -40,9 +40,26 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
         return count
     }
 
-    private func rows(of name: String, _ configuration: Configuration) throws -> Int {
-        try #require((form.inputs + form.outputs).first { $0.covers(name) }).rowsPerMember(configuration)
+    /// What the form says of an input or output.
+    func role(_ name: String) throws -> TensorRole {
+        try #require((form.inputs + form.outputs).first { $0.covers(name) })
     }
+
+    private func rows(of name: String, _ configuration: Configuration) throws -> Int {
+        try role(name).rowsPerMember(configuration)
+    }
+
+    /// The type that a tensor of this role has in a computation in `dtype`.
+    func type(of name: String, in dtype: DType) throws -> DType {
+        switch try role(name).kind {
+        case .numbers: dtype
+        case .indices: .int64
+        case .mask: .bool
+        }
+    }
+
+    /// Whether some output has a gradient.
+    var isDifferentiable: Bool { form.outputs.contains { $0.kind == .numbers } }
 }
 
 @Suite struct CatalogueTests {
@@ -62,8 +79,8 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
         let stated = sample.form.outputs.map { role in outputs.keys.filter { role.covers($0) } }
         #expect(stated.allSatisfy { !$0.isEmpty } && stated.flatMap { $0 } == outputs.keys.elements)
         for (name, output) in outputs {
-            #expect(output.dtype == .float64, "\(name)")
-            #expect(output.scalars(as: Double.self).allSatisfy { $0.isFinite }, "\(name)")
+            #expect(try output.dtype == sample.type(of: name, in: .float64), "\(name)")
+            #expect(doubles(of: output).allSatisfy { $0.isFinite }, "\(name)")
         }
     }
 
@@ -71,7 +88,11 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
     func gradients(_ sample: CatalogueForm) throws {
         let instance = try sample.instance()
         for seed in [0, 1] as [UInt64] {
-            let check = try instance.checkGradients(sample.inputs(seed: seed), name: sample.entry.name, seed: seed)
+            let found = try instance.checkGradients(sample.inputs(seed: seed), name: sample.entry.name, seed: seed)
+            guard let check = found else {
+                #expect(!sample.isDifferentiable)
+                continue
+            }
             #expect(check.tolerance == 1e-6)
             #expect(check.passed, "\(check.message)")
             #expect(check.samples == 1 && check.worst != nil)
@@ -82,7 +103,17 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
     func gradientNames(_ sample: CatalogueForm) throws {
         let instance = try sample.instance()
         let inputs = sample.inputs()
-        let cotangents = try instance.outputs(inputs).mapValues { Tensor.ones($0.shape, dtype: .float64) }
+        let outputs = try instance.outputs(inputs)
+        let cotangents = outputs.filter { $0.value.dtype.isDifferentiable }.mapValues {
+            Tensor.ones($0.shape, dtype: .float64)
+        }
+        // What is chosen has no gradient, and asking for one is an error.
+        for (name, output) in outputs where !output.dtype.isDifferentiable {
+            #expect(throws: ModuleInputError.self) {
+                _ = try instance.gradients(inputs, cotangents: [name: .ones(output.shape, dtype: .float64)])
+            }
+        }
+        guard sample.isDifferentiable else { return }
         let gradients = try instance.gradients(inputs, cotangents: cotangents)
         let active = inputs.filter { $0.value.dtype.isDifferentiable }
         #expect(gradients.keys.elements == instance.weights.keys.elements + active.keys.elements)
@@ -107,7 +138,7 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
             for member in 0..<size {
                 let parts = try sample.member(member, of: together, instance.configuration)
                 let one = try sample.member(member, of: inputs, instance.configuration)
-                for (name, output) in try instance.outputs(one) {
+                for (name, output) in try instance.outputs(one) where try sample.role(name).isPerMember {
                     let difference = relativeDifference(output, parts[name]!)
                     #expect(difference <= tolerance, "\(name) of member \(member) in \(dtype)")
                 }
@@ -117,12 +148,15 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
 
     @Test("weights get the sum of their members' gradients, inputs each its own", arguments: CatalogueForm.all)
     func accumulation(_ sample: CatalogueForm) throws {
+        guard sample.isDifferentiable else { return }
         let (a, b) = (sample.inputs(seed: 0), sample.inputs(seed: 1))
         var whole: NamedTensors = [:]
         for (name, tensor) in a { whole[name] = concatenated([tensor, b[name]!], axis: 0) }
         let instance = try sample.instance()
         let key = RandomKey(seed: 5)
-        let cotangents = try instance.outputs(whole).mapValues { Tensor.normal($0.shape, key: key, dtype: .float64) }
+        let cotangents = try instance.outputs(whole)
+            .filter { name, output in try output.dtype.isDifferentiable && sample.role(name).isPerMember }
+            .mapValues { Tensor.normal($0.shape, key: key, dtype: .float64) }
         let together = try instance.gradients(whole, cotangents: cotangents)
         let size = try sample.memberCount(whole, instance.configuration)
         // Micro-batches of one member each, added up.
@@ -144,6 +178,7 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
 
     @Test("gradients have the same bits with and without a checkpoint", arguments: CatalogueForm.all)
     func checkpoints(_ sample: CatalogueForm) throws {
+        guard sample.isDifferentiable else { return }
         let instance = try sample.instance()
         let inputs = sample.inputs()
         let active = inputs.filter { $0.value.dtype.isDifferentiable }
@@ -180,8 +215,18 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
     func emptyBatch(_ sample: CatalogueForm) throws {
         let inputs = sample.inputs().mapValues { $0.sliced(axis: 0, 0..<0) }
         let whole = try sample.instance().outputs(sample.inputs())
+        let told = (sample.form.inputs.map(\.shape) + sample.form.keys.map(\.name)).joined(separator: " ")
         for (name, output) in try sample.instance().outputs(inputs) {
-            #expect(output.shape == [0] + whole[name]!.shape.dropFirst(), "\(name)")
+            let role = try sample.role(name)
+            guard role.isPerMember else {
+                #expect(output.shape == whole[name]!.shape, "\(name)")
+                continue
+            }
+            // A length that neither inputs nor keys tell is that of the longest member, of which there is none.
+            let words = role.shape.dropFirst().dropLast().split(separator: ",").map { $0.filter { $0 != " " } }
+            let isRagged = words.contains { $0.count == 1 && Int($0) == nil && !told.contains($0) }
+            #expect(output.shape.first == 0 && output.rank == whole[name]!.rank, "\(name)")
+            #expect(isRagged || output.shape == [0] + whole[name]!.shape.dropFirst(), "\(name)")
         }
     }
 
@@ -192,7 +237,7 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
         let outputs = try wide.outputs(inputs)
         let narrowed = inputs.mapValues { $0.dtype.isDifferentiable ? $0.cast(to: .float32) : $0 }
         for (name, output) in try narrow.outputs(narrowed) {
-            #expect(output.dtype == .float32, "\(name)")
+            #expect(try output.dtype == sample.type(of: name, in: .float32), "\(name)")
             #expect(relativeDifference(output, outputs[name]!) <= 2e-5, "\(name)")
         }
     }
@@ -239,11 +284,17 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
             inputs = sample.inputs()
             let role = try #require(form.inputs.first { $0.name == name })
             let words = role.shape.dropFirst().dropLast().split(separator: ",")
-            // A mask has only lengths that another input has as well: its last one is fixed by that.
-            let fixed = words.lastIndex { word in form.keys.contains { word.contains($0.name) } } ?? words.count - 1
-            let axis = fixed - words.count
-            inputs[name] = concatenated([tensor, tensor.sliced(axis: axis, 0..<1)], axis: axis)
-            #expect(throws: ModuleInputError.self, "\(name)") { _ = try instance.outputs(inputs) }
+            // Where no key fixes a length, another input does, as that of a mask; or nothing does.
+            let others = form.inputs.filter { $0.name != name }.map(\.shape).joined(separator: ",")
+            let shared = others.split { "[], ".contains($0) }
+            let fixed =
+                words.lastIndex { word in form.keys.contains { word.contains($0.name) } }
+                ?? words.lastIndex { word in shared.contains(word.drop { $0 == " " }) }
+            if let fixed {
+                let axis = fixed - words.count
+                inputs[name] = concatenated([tensor, tensor.sliced(axis: axis, 0..<1)], axis: axis)
+                #expect(throws: ModuleInputError.self, "\(name)") { _ = try instance.outputs(inputs) }
+            }
             inputs[name] = tensor.cast(to: tensor.dtype == .int64 ? .int32 : .int64)
             #expect(throws: ModuleInputError.self, "\(name)") { _ = try instance.outputs(inputs) }
         }

@@ -3,6 +3,8 @@ import FoveaIO
 import FoveaNN
 import FoveaTensor
 import FoveaTraining
+import OrderedCollections
+import Synchronization
 import Testing
 
 /// Copies what a run has on the disk at this moment: what a kill would leave behind.
@@ -30,6 +32,62 @@ private func expectNoCheckpoint<Model: Module>(
 private func truncate(_ path: String, by bytes: Int) throws {
     let data = try Data(contentsOf: URL(fileURLWithPath: path))
     try data.dropLast(bytes).write(to: URL(fileURLWithPath: path))
+}
+
+/// Changes one bit of the last number of a safetensors file.
+private func flipBit(of path: String) throws {
+    var data = try Data(contentsOf: URL(fileURLWithPath: path))
+    data[data.count - 3] ^= 4
+    try data.write(to: URL(fileURLWithPath: path))
+}
+
+/// Changes a checkpoint's state.
+private func replace(_ text: String, by other: String, in checkpoint: String) throws {
+    let path = checkpoint + "/state.json"
+    let state = try String(contentsOfFile: path, encoding: .utf8)
+    try #require(state.contains(text))
+    try state.replacing(text, with: other).write(toFile: path, atomically: true, encoding: .utf8)
+}
+
+/// Puts the file of another checkpoint in the place of a checkpoint's own.
+private func copy(_ name: String, of other: String, to checkpoint: String) throws {
+    try FileManager.default.removeItem(atPath: checkpoint + "/" + name)
+    try FileManager.default.copyItem(
+        atPath: checkpoint + "/../" + other + "/" + name, toPath: checkpoint + "/" + name)
+}
+
+/// A task that comes to scores of its own choice, one for each validation.
+private struct Scored: TrainingTask {
+    let scores: [(accuracy: Double, loss: Double)]
+    private let asked = Counter()
+    var batchSize: Int { 1 }
+
+    init(scores: [(accuracy: Double, loss: Double)]) { self.scores = scores }
+
+    private final class Counter: Sendable {
+        let next = Atomic<Int>(0)
+    }
+
+    func batch(at step: Int, part: Int, of parts: Int) -> Int { step }
+
+    func loss(_ model: TinyReader, _ batch: Int) -> (loss: Tensor, right: Int, samples: Int) {
+        ((model.head.bias! - 1).square().sum(), 0, 1)
+    }
+
+    func validate(_ model: TinyReader) -> Evaluation? {
+        let score = scores[asked.next.wrappingAdd(1, ordering: .relaxed).oldValue]
+        return Evaluation(
+            loss: score.loss, accuracy: score.accuracy, samples: 1, confusion: ConfusionMatrix(classes: 1))
+    }
+}
+
+/// An optimizer that saves a state that no parameter has the shape of.
+private struct Misshapen: Optimizer {
+    let step = 0
+    let learningRate = 1.0
+    var state: OrderedDictionary<String, Tensor> { ["moment1.head.weight": .ones([3, 1])] }
+    mutating func update<Model: Module>(_ model: inout Model, along gradients: Gradients) {}
+    mutating func restore(step: Int, state: OrderedDictionary<String, Tensor>) throws(OptimizerStateError) {}
 }
 
 @Suite struct CheckpointTests {
@@ -148,32 +206,14 @@ private func truncate(_ path: String, by bytes: Int) throws {
         ("a missing average", { try FileManager.default.removeItem(atPath: $0 + "/average.safetensors") }),
         ("a truncated state", { try truncate($0 + "/state.json", by: 20) }),
         ("no state", { try FileManager.default.removeItem(atPath: $0 + "/state.json") }),
-        (
-            "a format of the future",
-            { folder in
-                let path = folder + "/state.json"
-                let text = try String(contentsOfFile: path, encoding: .utf8)
-                try text.replacing("\"formatVersion\" : 1", with: "\"formatVersion\" : 2")
-                    .write(toFile: path, atomically: true, encoding: .utf8)
-            }
-        ),
-        (
-            "moments of another shape in a file of the same length",
-            { folder in
-                let path = folder + "/optimizer.safetensors"
-                var tensors = try SafetensorsFile(reading: path).tensors()
-                for name in tensors.keys { tensors[name] = tensors[name]!.reshaped(to: [-1, 1]) }
-                for name in tensors.keys where name.hasSuffix("head.weight") {
-                    tensors[name] = .ones([3, 1])
-                }
-                try writeSafetensors(tensors, to: path)
-                let state = folder + "/state.json"
-                let size = try Data(contentsOf: URL(fileURLWithPath: path)).count
-                let text = try String(contentsOfFile: state, encoding: .utf8)
-                try text.replacing(#/"optimizer.safetensors" : \d+/#, with: "\"optimizer.safetensors\" : \(size)")
-                    .write(toFile: state, atomically: true, encoding: .utf8)
-            }
-        ),
+        ("a format of the future", { try replace("\"formatVersion\" : 2", by: "\"formatVersion\" : 3", in: $0) }),
+        ("one bit of the model", { try flipBit(of: $0 + "/model.safetensors") }),
+        ("one bit of the optimizer", { try flipBit(of: $0 + "/optimizer.safetensors") }),
+        ("one bit of the average", { try flipBit(of: $0 + "/average.safetensors") }),
+        ("a digit of the state", { try replace("\"optimizerStep\" : 20", by: "\"optimizerStep\" : 10", in: $0) }),
+        ("a state without its checksum", { try replace("\"checksum\"", by: "\"cheksum\"", in: $0) }),
+        ("the state of another step", { try copy("state.json", of: "step-00000010", to: $0) }),
+        ("the model of another step", { try copy("model.safetensors", of: "step-00000010", to: $0) }),
     ]
 
     @Test("a damaged newest checkpoint is passed over for the one before", arguments: damages.indices)
@@ -184,10 +224,47 @@ private func truncate(_ path: String, by bytes: Int) throws {
             try trainTiny(folder + "/run", tinySettings(20))
             try damage(folder + "/run/checkpoints/step-00000020")
             var state = tinyState()
-            #expect(try CheckpointStore(run: folder + "/run").restore(&state), "\(label)")
+            var reasons: [String] = []
+            let store = CheckpointStore(run: folder + "/run")
+            #expect(try store.restore(&state) { reasons.append("\($0)") }, "\(label)")
             #expect(state.step == 10, "\(label)")
+            #expect(reasons.count == 1 && reasons[0].contains("/checkpoints/step-00000020"), "\(label): \(reasons)")
             let rest = try trainTiny(folder + "/run", tinySettings(30), opening: .resume)
             #expect(StateBits(rest.state) == StateBits(straight), "\(label)")
+        }
+    }
+
+    @Test("hostile states are refused, each with one line")
+    func hostileStates() throws {
+        let corpus = repository + "/Tests/Fixtures/hostile/manifest"
+        let hostile = try FileManager.default.contentsOfDirectory(atPath: corpus).sorted()
+        #expect(hostile.count >= 7)
+        try withTemporaryFolder { folder in
+            try CheckpointStore(run: folder).save(tinyState())
+            let path = folder + "/checkpoints/step-00000000/state.json"
+            for name in hostile {
+                try FileManager.default.removeItem(atPath: path)
+                try FileManager.default.copyItem(atPath: corpus + "/" + name, toPath: path)
+                var state = tinyState()
+                let error = try #require(throws: FileError.self, "\(name)") {
+                    try CheckpointStore(run: folder).restore(0, into: &state)
+                }
+                #expect(error.path == path && !error.description.contains("\n"))
+            }
+        }
+    }
+
+    @Test("moments of another shape than their parameter's are refused")
+    func misshapenMoments() throws {
+        try withTemporaryFolder { folder in
+            var state = tinyState()
+            state.optimizer = Misshapen()
+            try CheckpointStore(run: folder).save(state)
+            var other = tinyState()
+            let error = try #require(throws: FileError.self) {
+                try CheckpointStore(run: folder).restore(0, into: &other)
+            }
+            #expect(error.description.contains("moment1.head.weight is float32 [3, 1], unlike its parameter"))
         }
     }
 
@@ -266,6 +343,27 @@ private func truncate(_ path: String, by bytes: Int) throws {
             try trainTiny(folder, settings)
             #expect(CheckpointStore(run: folder).steps == expected)
         }
+    }
+
+    @Test("besides the newest, the best on the validation samples stay, by accuracy and then by loss")
+    func keepBest() throws {
+        func trained(_ keep: (last: Int, best: Int)) throws -> (steps: [Int], best: [Int]) {
+            try withTemporaryFolder { folder in
+                var settings = tinySettings(6)
+                (settings.checkpointEvery, settings.logEvery, settings.validateEvery) = (1, 1, 1)
+                (settings.keepCheckpoints, settings.keepBest) = keep
+                var state = tinyState()
+                let task = Scored(scores: [(0.2, 1), (0.9, 0.5), (0.9, 0.4), (0.9, .nan), (0.5, 0.1), (0.1, 0)])
+                let run = try RunFolder(folder, .new)
+                _ = try Trainer(task: task, settings: settings, folder: run, key: RandomKey(seed: 1)).run(&state)
+                let store = CheckpointStore(run: folder)
+                return (store.steps, store.best.map(\.step))
+            }
+        }
+        #expect(try trained((1, 0)) == ([6], [6]))
+        #expect(try trained((1, 1)) == ([6, 3], [3, 6]))
+        #expect(try trained((1, 2)) == ([6, 3, 2], [3, 2, 6]))
+        #expect(try trained((2, 3)) == ([6, 5, 4, 3, 2], [3, 2, 4, 5, 6]))
     }
 
     @Test("a folder that cannot be written to is an error that names it; earlier checkpoints stay")

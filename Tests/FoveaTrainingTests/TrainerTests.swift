@@ -55,6 +55,7 @@ private struct Poisoned: TrainingTask {
                 case .checkpointed(let step, let path):
                     saved.append(step)
                     #expect(exists(path + "/model.safetensors"))
+                case .skipped, .spiked, .writeFailed: Issue.record("\(event)")
                 }
             }
             #expect(started == 0 && steps == Array(1...30) && saved == [10, 20, 30])

@@ -80,6 +80,7 @@ ELEMENTWISE = {
     "leakyRelu": {"slope": "F.leaky_relu(a, 0.25)", "": "F.leaky_relu(a)"},
     "geluTanh": "F.gelu(a, approximate='tanh')",
     "silu": "F.silu(a)",
+    "swiGLU": "F.silu(a) * b",
     "softplus": {"beta": "F.softplus(a, 4)", "threshold": "F.softplus(a, 2, 1)", "": "F.softplus(a)"},
     "elu": {"alpha": "F.elu(a, 0.5)", "": "F.elu(a)"},
     "clamp": {"below": "a.clamp(min=0.25)", "above": "a.clamp(max=0.25)", "": "a.clamp(-0.5, 1.25)"},

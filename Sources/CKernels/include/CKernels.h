@@ -65,7 +65,8 @@ enum ck_compare {
 
 // C[m, n] = addend + A[m, k]·B[k, n]. Element (i, j) of A is a[i·a_row + j·a_column], so that transposes and slices are
 // read where they lie; B likewise; C and the addend have rows without gaps. The addend may be NULL, or C itself; with
-// addend_row = 0 it is one row for all, such as a bias.
+// addend_row = 0 it is one row for all, such as a bias. B may be of bfloat16 where C is float32 and b_row is 1; it is widened
+// on its way into the registers.
 struct ck_product {
     size_t m, n, k;
     const void *a;
@@ -76,6 +77,10 @@ struct ck_product {
     ptrdiff_t addend_row;
     void *c;
     ptrdiff_t c_row;
+    // Whether each element is a sum of its own along the rows of A and the columns of B, which must lie without gaps: for
+    // few rows, where packing B would cost more than it saves.
+    int is_few_rows;
+    int is_b_bfloat16;
 };
 
 // MARK: Attention
@@ -124,6 +129,10 @@ struct ck_table {
     ck_unary_fn unary[2][CK_UNARY_COUNT];
     ck_binary_fn binary[2][CK_BINARY_COUNT];
     ck_sloped_fn sloped[2][CK_SLOPED_COUNT];
+    // y[i] = silu(a[i])·b[i]
+    void (*swiglu[2])(const void *a, const void *b, void *y, size_t n);
+    // a and b become their gradients
+    void (*swiglu_gradient[2])(void *a, void *b, const void *g, size_t n);
     ck_parametric_fn parametric[2][CK_PARAMETRIC_COUNT];
     ck_parametric_gradient_fn parametric_gradient[2][CK_PARAMETRIC_COUNT];
     ck_binary_fn compare[5][CK_COMPARE_COUNT];  // float32, float64, int64, int32, uint8
@@ -187,9 +196,10 @@ struct ck_table {
     void (*cross_entropy_gradient[2])(const void *p, const int64_t *labels, int64_t ignored, double smoothing,
                                       const void *g, void *dx, size_t rows, size_t columns);
 
-    // One row of 2·half channels with its pairs turned by angles, or turned back where `sign` is −1.
-    void (*rotate[2])(const void *x, const void *cosine, const void *sine, double sign, int interleaved, void *y,
-                      size_t half);
+    // Rows of 2·half channels with their pairs turned by angles, or turned back where `sign` is −1. Rows of x and of the
+    // angles are so many elements apart, those of y lie side by side.
+    void (*rotate[2])(const void *x, ptrdiff_t x_row, const void *cosine, const void *sine, ptrdiff_t angle_row,
+                      double sign, int interleaved, void *y, size_t half, size_t rows);
 
     // AdamW with decoupled decay: see optimizers. `correction1/2` are 1 − β₁ᵗ and 1 − β₂ᵗ.
     void (*adamw[2])(void *w, const void *g, void *m, void *v, size_t n, double rate, double beta1, double beta2,
@@ -226,6 +236,9 @@ struct ck_table {
     void (*product[2])(const struct ck_product *x, void *workspace);
     size_t (*product_workspace[2])(const struct ck_product *x);
     size_t panel[2];  // columns that are computed at a time: best cut at multiples of it
+    // Where the register tiles of products and of attention begin in float32, for tests that look at their machine code.
+    uintptr_t (*product_tile)(void);
+    uintptr_t (*attention_tile)(void);
     int prefers_blas;  // whether the machine's BLAS is faster than `product`
 };
 

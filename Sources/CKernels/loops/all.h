@@ -76,6 +76,9 @@
 
 #include "select.h"
 
+static uintptr_t product_tile(void) { return (uintptr_t)tiles_of_f32[CK_TILE_ROWS - 1][2]; }
+static uintptr_t attention_tile_start(void) { return (uintptr_t)attention_product_f32; }
+
 #if defined(CK_TARGET)
 #pragma clang attribute pop
 #endif
@@ -118,6 +121,8 @@ const struct ck_table CK_NAME2(ck_table, CK_ISA) = {
     .unary = {UNARY_ROW(f32), UNARY_ROW(f64)},
     .binary = {BINARY_ROW(f32), BINARY_ROW(f64)},
     .sloped = {SLOPED_ROW(f32), SLOPED_ROW(f64)},
+    .swiglu = BOTH(swiglu),
+    .swiglu_gradient = BOTH(swiglu_gradient),
     .parametric = {PARAMETRIC_ROW(f32), PARAMETRIC_ROW(f64)},
     .parametric_gradient = {PARAMETRIC_ROW(gradient_f32), PARAMETRIC_ROW(gradient_f64)},
     .compare = {COMPARE_ROW(f32), COMPARE_ROW(f64), COMPARE_ROW(i64), COMPARE_ROW(i32), COMPARE_ROW(u8)},
@@ -158,6 +163,8 @@ const struct ck_table CK_NAME2(ck_table, CK_ISA) = {
     .attention_gradient_workspace = BOTH(attention_gradient_workspace),
     .product = BOTH(product),
     .product_workspace = BOTH(product_workspace),
+    .product_tile = product_tile,
+    .attention_tile = attention_tile_start,
     .panel = {2 * CK_VECTOR / sizeof(float), 2 * CK_VECTOR / sizeof(double)},
     .prefers_blas = CK_VECTOR == 16,
 };

@@ -94,6 +94,28 @@ SLOPED(gelu, {
     slope = x * x > (T)2000 ? s : s + x * density;
 })
 
+// y = silu(a)·b
+static void CK_NAME2(swiglu, TYPE)(const void *restrict a_, const void *restrict b_, void *restrict y_, size_t n) {
+    const T *as = a_, *bs = b_;
+    T *ys = y_;
+    for (size_t i = 0; i < n; i++) {
+        const T x = as[i];
+        ys[i] = x * SIGMOID(x) * bs[i];
+    }
+}
+
+// The gradients of the above take the operands' places.
+static void CK_NAME2(swiglu_gradient, TYPE)(void *restrict a_, void *restrict b_, const void *restrict g_, size_t n) {
+    T *as = a_, *bs = b_;
+    const T *gs = g_;
+    for (size_t i = 0; i < n; i++) {
+        const T x = as[i], b = bs[i], g = gs[i];
+        const T s = SIGMOID(x);
+        as[i] = g * b * (s * (ONE + x * (ONE - s)));
+        bs[i] = g * (x * s);
+    }
+}
+
 UNARY(negate, -x)
 UNARY(exp, EXP(x))
 UNARY(log, LOG(x))

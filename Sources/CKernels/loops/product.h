@@ -118,12 +118,23 @@ CK_INLINE CK_WIDE void CK_NAME2(transpose, TYPE)(const T *restrict x, ptrdiff_t 
     CK_UNROLL for (size_t i = 0; i < LANES; i++) *(VEC *)(y + i * PANEL) = a[i];
 }
 
+// bfloat16 numbers as they are: the upper halves of float32.
+CK_WIDE static void CK_NAME2(widen, TYPE)(const uint16_t *restrict x, T *restrict y, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const uint32_t bits = (uint32_t)x[i] << 16;
+        float value;
+        memcpy(&value, &bits, sizeof value);
+        y[i] = value;
+    }
+}
+
 // B[k, n] in panels of PANEL columns, each row by row; what the last panel lacks stays as it was. Rows that lie far apart
 // are out of reach for the machine's own prefetching.
 #define AHEAD 8
-CK_WIDE static void CK_NAME2(pack, TYPE)(const void *b_, ptrdiff_t br, ptrdiff_t bc, size_t k, size_t n, void *panels) {
+CK_WIDE static void CK_NAME2(pack, TYPE)(const void *b_, ptrdiff_t br, ptrdiff_t bc, size_t k, size_t n, int is_bfloat16,
+                                         void *panels) {
     const T *b = b_;
-    if (bc == 1) {
+    if (bc == 1 && !is_bfloat16) {
         for (size_t p = 0; p < k; p++) {
             const T *row = b + (ptrdiff_t)p * br;
             T *to = (T *)panels + p * PANEL;
@@ -143,11 +154,19 @@ CK_WIDE static void CK_NAME2(pack, TYPE)(const void *b_, ptrdiff_t br, ptrdiff_t
         const T *from = b + (ptrdiff_t)j * bc;
         const size_t columns = n - j < LANES ? n - j : LANES;
         size_t p = 0;
-        if (br == 1 && columns == LANES) {
-            for (; p + LANES <= k; p += LANES) CK_NAME2(transpose, TYPE)(from + p, bc, to + p * PANEL);
+        T wide[LANES * BLOCK];
+        if (is_bfloat16) {
+            for (size_t c = 0; c < columns; c++) {
+                CK_NAME2(widen, TYPE)((const uint16_t *)b_ + (ptrdiff_t)(j + c) * bc, wide + c * BLOCK, k);
+            }
+            from = wide;
+        }
+        const ptrdiff_t fr = is_bfloat16 ? 1 : br, fc = is_bfloat16 ? BLOCK : bc;
+        if (fr == 1 && columns == LANES) {
+            for (; p + LANES <= k; p += LANES) CK_NAME2(transpose, TYPE)(from + p, fc, to + p * PANEL);
         }
         for (; p < k; p++) {
-            for (size_t c = 0; c < columns; c++) to[p * PANEL + c] = from[(ptrdiff_t)p * br + (ptrdiff_t)c * bc];
+            for (size_t c = 0; c < columns; c++) to[p * PANEL + c] = from[(ptrdiff_t)p * fr + (ptrdiff_t)c * fc];
         }
     }
 }
@@ -179,7 +198,7 @@ static int CK_NAME2(packs_left, TYPE)(const struct ck_product *x) {
     return x->n > 2 * PANEL && (x->a_column != 1 || x->a_row % (ptrdiff_t)(4096 / sizeof(T)) == 0);
 }
 static int CK_NAME2(packs_right, TYPE)(const struct ck_product *x) {
-    return x->b_column != 1 || x->m > 2 * CK_TILE_ROWS;
+    return x->b_column != 1 || x->m > 2 * CK_TILE_ROWS || x->is_b_bfloat16;
 }
 
 // The elements of B that are packed at a time.
@@ -194,7 +213,80 @@ static size_t CK_NAME2(product_workspace, TYPE)(const struct ck_product *x) {
     return (CK_NAME2(right_count, TYPE)(x) + (CK_NAME2(packs_left, TYPE)(x) ? left : 0)) * sizeof(T);
 }
 
+// MARK: Few rows
+
+#define COLUMNS 4
+#define SUMS 4
+
+// The sums of a row of A along so many columns of B, `stride` elements apart: each in SUMS vectors of partial sums, that B
+// may stream from memory.
+#define DOTS(name, U, LOAD) \
+    CK_INLINE CK_WIDE void CK_NAME3(dots, name, TYPE)(const size_t columns, size_t k, const T *restrict a, \
+                                                    const U *restrict b, ptrdiff_t stride, T *y) { \
+        VEC sum[COLUMNS][SUMS]; \
+        CK_UNROLL for (size_t c = 0; c < columns; c++) { CK_UNROLL for (size_t s = 0; s < SUMS; s++) sum[c][s] = (VEC){0}; } \
+        size_t p = 0; \
+        for (; p + SUMS * LANES <= k; p += SUMS * LANES) { \
+            CK_UNROLL for (size_t s = 0; s < SUMS; s++) { \
+                const VEC x = *(const VEC *)(a + p + s * LANES); \
+                CK_UNROLL for (size_t c = 0; c < columns; c++) { \
+                    sum[c][s] = LOAD(b + (ptrdiff_t)c * stride + p + s * LANES) * x + sum[c][s]; \
+                } \
+            } \
+        } \
+        for (; p + LANES <= k; p += LANES) { \
+            const VEC x = *(const VEC *)(a + p); \
+            CK_UNROLL for (size_t c = 0; c < columns; c++) sum[c][0] = LOAD(b + (ptrdiff_t)c * stride + p) * x + sum[c][0]; \
+        } \
+        CK_UNROLL for (size_t c = 0; c < columns; c++) { \
+            const VEC all = (sum[c][0] + sum[c][1]) + (sum[c][2] + sum[c][3]); \
+            T total = 0; \
+            for (size_t lane = 0; lane < LANES; lane++) total += all[lane]; \
+            for (size_t rest = p; rest < k; rest++) total += a[rest] * CK_NAME2(name, TYPE)(b[(ptrdiff_t)c * stride + rest]); \
+            y[c] = total; \
+        } \
+    } \
+    CK_WIDE static void CK_NAME3(few_rows, name, TYPE)(const struct ck_product *x) { \
+        for (size_t j = 0; j < x->n; j += COLUMNS) { \
+            const size_t columns = x->n - j < COLUMNS ? x->n - j : COLUMNS; \
+            const U *b = (const U *)x->b + (ptrdiff_t)j * x->b_column; \
+            for (size_t r = 0; r < x->m; r++) { \
+                const T *a = (const T *)x->a + (ptrdiff_t)r * x->a_row; \
+                T y[COLUMNS]; \
+                if (columns == COLUMNS) { \
+                    CK_NAME3(dots, name, TYPE)(COLUMNS, x->k, a, b, x->b_column, y); \
+                } else { \
+                    for (size_t c = 0; c < columns; c++) { \
+                        CK_NAME3(dots, name, TYPE)(1, x->k, a, b + (ptrdiff_t)c * x->b_column, x->b_column, y + c); \
+                    } \
+                } \
+                const T *addend = x->addend ? (const T *)x->addend + (ptrdiff_t)r * x->addend_row + j : 0; \
+                T *to = (T *)x->c + (ptrdiff_t)r * x->c_row + j; \
+                for (size_t c = 0; c < columns; c++) to[c] = addend ? y[c] + addend[c] : y[c]; \
+            } \
+        } \
+    }
+
+CK_INLINE T CK_NAME2(own, TYPE)(T x) { return x; }
+CK_INLINE T CK_NAME2(bfloat, TYPE)(uint16_t x) {
+    T y;
+    CK_NAME2(widen, TYPE)(&x, &y, 1);
+    return y;
+}
+#define LOAD_OWN(p) (*(const VEC *)(p))
+DOTS(own, T, LOAD_OWN)
+DOTS(bfloat, uint16_t, CK_NAME2(load_bfloat, TYPE))
+#undef LOAD_OWN
+#undef DOTS
+#undef COLUMNS
+#undef SUMS
+
 static void CK_NAME2(product, TYPE)(const struct ck_product *x, void *workspace) {
+    if (x->is_few_rows) {
+        if (x->is_b_bfloat16) CK_NAME3(few_rows, bfloat, TYPE)(x);
+        else CK_NAME3(few_rows, own, TYPE)(x);
+        return;
+    }
     const int packs_left = CK_NAME2(packs_left, TYPE)(x), packs_right = CK_NAME2(packs_right, TYPE)(x);
     const size_t blocks = x->k > BLOCK ? (x->k + BLOCK - 1) / BLOCK : 1;
     T *right = workspace, *left = right + CK_NAME2(right_count, TYPE)(x);
@@ -202,10 +294,11 @@ static void CK_NAME2(product, TYPE)(const struct ck_product *x, void *workspace)
         const size_t n = x->n - j < STRIP ? x->n - j : STRIP;
         for (size_t block = 0; block < blocks; block++) {
             const size_t first = x->k * block / blocks, k = x->k * (block + 1) / blocks - first;
-            const T *b = (const T *)x->b + (ptrdiff_t)first * x->b_row + (ptrdiff_t)j * x->b_column;
+            const void *b = (const char *)x->b + ((ptrdiff_t)first * x->b_row + (ptrdiff_t)j * x->b_column) *
+                                                     (x->is_b_bfloat16 ? (ptrdiff_t)sizeof(uint16_t) : (ptrdiff_t)sizeof(T));
             ptrdiff_t br = x->b_row, panel = PANEL;
             if (packs_right) {
-                CK_NAME2(pack, TYPE)(b, br, x->b_column, k, n, right);
+                CK_NAME2(pack, TYPE)(b, br, x->b_column, k, n, x->is_b_bfloat16, right);
                 b = right, br = PANEL, panel = (ptrdiff_t)(PANEL * k);
             }
             for (size_t i = 0; i < x->m; i += LEFT_ROWS) {

@@ -13,6 +13,23 @@ typedef double vector_f64 __attribute__((vector_size(CK_VECTOR), aligned(8), may
 typedef int32_t integers_f32 __attribute__((vector_size(CK_VECTOR), aligned(4), may_alias));
 typedef int64_t integers_f64 __attribute__((vector_size(CK_VECTOR), aligned(8), may_alias));
 
+// A vector of bfloat16 numbers, which are the upper halves of float32.
+typedef uint16_t bfloats_f32 __attribute__((vector_size(CK_VECTOR / 2), aligned(2), may_alias));
+typedef uint32_t widened_f32 __attribute__((vector_size(CK_VECTOR)));
+CK_INLINE CK_WIDE vector_f32 load_bfloat_f32(const uint16_t *x) {
+    return (vector_f32)(__builtin_convertvector(*(const bfloats_f32 *)x, widened_f32) << 16);
+}
+CK_INLINE CK_WIDE vector_f64 load_bfloat_f64(const uint16_t *x) {
+    vector_f64 y;
+    for (int i = 0; i < (int)(CK_VECTOR / sizeof(double)); i++) {
+        const uint32_t bits = (uint32_t)x[i] << 16;
+        float value;
+        memcpy(&value, &bits, sizeof value);
+        y[i] = value;
+    }
+    return y;
+}
+
 // mask ? a : b, where the mask's elements are 0 or −1
 #define CK_SELECT(type, mask, a, b) \
     ((CK_NAME2(vector, type))(((mask) & (CK_NAME2(integers, type))(a)) | (~(mask) & (CK_NAME2(integers, type))(b))))

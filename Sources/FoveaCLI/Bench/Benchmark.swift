@@ -3,8 +3,6 @@ import Fovea
 /// Some work to time.
 struct Benchmark: Sendable {
     let name: String
-    /// Multiply-adds of the matrix products in one run; 0 where products are not what counts.
-    let multiplyAdds: Double
     /// Makes the data and returns the work.
     let prepare: @Sendable () -> () -> Void
 
@@ -14,6 +12,8 @@ struct Benchmark: Sendable {
         resamplerStep("toy", width: 64, depth: 2, heads: 4, headWidth: 16, latents: 8, batch: 32, tokens: 64),
         resamplerStep("mid", width: 256, depth: 4, heads: 8, headWidth: 32, latents: 32, batch: 8, tokens: 196),
         resamplerStep("flamingo", width: 1024, depth: 6, heads: 8, headWidth: 64, latents: 64, batch: 2, tokens: 256),
+        resamplerStep(
+            "flamingo", "gradient", width: 1024, depth: 6, heads: 8, headWidth: 64, latents: 64, batch: 2, tokens: 256),
         resamplerForward(
             "flamingo", width: 1024, depth: 6, heads: 8, headWidth: 64, latents: 64, batch: 4, tokens: 576),
         decoderStep, attention, attentionForward, attentionTaps, longAttention, softmax, layerNorm, gelu, adamw,
@@ -27,26 +27,18 @@ struct Benchmark: Sendable {
     }
 
     private static func matmul(_ size: Int) -> Benchmark {
-        Benchmark(name: "matmul.\(size)", multiplyAdds: Double(size * size * size)) {
+        Benchmark(name: "matmul.\(size)") {
             let (a, b) = (random([size, size], 1), random([size, size], 2))
             return { _ = Fovea.matmul(a, b) }
         }
     }
 
-    /// Multiply-adds of a resampler's forward for one sample.
-    private static func resamplerWork(
-        _ width: Int, _ depth: Int, _ inner: Int, _ latents: Int, _ tokens: Int
-    ) -> Double {
-        let keys = tokens + latents
-        let projections = 2 * latents * width * inner + 2 * keys * width * inner
-        return Double(depth * (projections + 2 * latents * keys * inner + 8 * latents * width * width))
-    }
-
+    /// A whole step, or its forward and backward pass alone.
     private static func resamplerStep(
-        _ size: String, width: Int, depth: Int, heads: Int, headWidth: Int, latents: Int, batch: Int, tokens: Int
+        _ size: String, _ name: String = "step", width: Int, depth: Int, heads: Int, headWidth: Int, latents: Int,
+        batch: Int, tokens: Int
     ) -> Benchmark {
-        let forward = Double(batch) * resamplerWork(width, depth, heads * headWidth, latents, tokens)
-        return Benchmark(name: "resampler-step.\(size)", multiplyAdds: 3 * forward) {
+        return Benchmark(name: "resampler-\(name).\(size)") {
             var model = PerceiverResampler(
                 .init(width: width, depth: depth, heads: heads, headWidth: headWidth, latents: latents),
                 key: RandomKey(seed: 0))
@@ -54,7 +46,7 @@ struct Benchmark: Sendable {
             let (x, target) = (random([batch, 1, 1, tokens, width], 1), random([batch, 1, latents, width], 2))
             return {
                 let (_, gradients) = valueAndGradient(of: model) { meanSquaredError($0(x), target) }
-                optimizer.update(&model, along: gradients)
+                if name == "step" { optimizer.update(&model, along: gradients) }
             }
         }
     }
@@ -62,8 +54,7 @@ struct Benchmark: Sendable {
     private static func resamplerForward(
         _ size: String, width: Int, depth: Int, heads: Int, headWidth: Int, latents: Int, batch: Int, tokens: Int
     ) -> Benchmark {
-        let work = Double(batch) * resamplerWork(width, depth, heads * headWidth, latents, tokens)
-        return Benchmark(name: "resampler-forward.\(size)", multiplyAdds: work) {
+        return Benchmark(name: "resampler-forward.\(size)") {
             let model = PerceiverResampler(
                 .init(width: width, depth: depth, heads: heads, headWidth: headWidth, latents: latents),
                 key: RandomKey(seed: 0))
@@ -74,11 +65,7 @@ struct Benchmark: Sendable {
 
     private static let decoderStep: Benchmark = {
         let (width, depth, hidden, vocabulary, batch, tokens) = (256, 4, 704, 512, 8, 256)
-        let weights = depth * (4 * width * width + 3 * width * hidden) + width * vocabulary
-        // Scores and sums of values, half of which causal attention leaves out.
-        let attention = depth * tokens * width
-        let work = 3.0 * Double(batch * tokens * (weights + attention))
-        return Benchmark(name: "decoder-step", multiplyAdds: work) {
+        return Benchmark(name: "decoder-step") {
             var model = LanguageModel(
                 .init(vocabulary: vocabulary, width: width, hidden: hidden, depth: depth, heads: 8),
                 key: RandomKey(seed: 0))
@@ -104,7 +91,7 @@ struct Benchmark: Sendable {
     private static let longAttention = attentionStep("attention.8192", [1, 1, 8192, 64])
 
     private static func attentionStep(_ name: String, _ shape: [Int]) -> Benchmark {
-        Benchmark(name: name, multiplyAdds: 7 * Double(shape.reduce(1, *) * shape[2])) {
+        Benchmark(name: name) {
             let arguments = [random(shape, 1), random(shape, 2), random(shape, 3)]
             let cotangent = random(shape, 4)
             return {
@@ -119,7 +106,7 @@ struct Benchmark: Sendable {
         _ name: String, taps: @escaping @Sendable (_ rows: Int) -> [AttentionTap]
     ) -> Benchmark {
         let shape = [4, 8, 1024, 64]
-        return Benchmark(name: name, multiplyAdds: 2 * Double(shape.reduce(1, *) * shape[2])) {
+        return Benchmark(name: name) {
             let (q, k, v) = (random(shape, 1), random(shape, 2), random(shape, 3))
             return { _ = Fovea.attention(query: q, keys: k, values: v, taps: taps(shape[2])) }
         }
@@ -133,14 +120,14 @@ struct Benchmark: Sendable {
     private static func rows(
         _ name: String, vectors: Int = 0, _ op: @escaping @Sendable ([Tensor]) -> Tensor
     ) -> Benchmark {
-        Benchmark(name: name, multiplyAdds: 0) {
+        Benchmark(name: name) {
             let arguments = [random([4096, 1024], 1)] + (0..<vectors).map { random([1024], UInt64($0) + 2) }
             let cotangent = random([4096, 1024], 9)
             return { _ = vectorJacobianProduct(of: op, at: arguments, cotangent: cotangent) }
         }
     }
 
-    private static let adamw = Benchmark(name: "adamw", multiplyAdds: 0) {
+    private static let adamw = Benchmark(name: "adamw") {
         var weights = Weights()
         var optimizer = AdamW(learningRate: .constant(1e-4), weightDecay: 0.01)
         let gradients = Gradients(weights.parameters.mapValues { random($0.shape, 5) })
@@ -158,7 +145,7 @@ struct Benchmark: Sendable {
         mutating func visit(_ visitor: inout ModuleVisitor) { visitor.modules("tensors", &tensors) }
     }
 
-    private static let overhead = Benchmark(name: "overhead", multiplyAdds: 0) {
+    private static let overhead = Benchmark(name: "overhead") {
         let x = random([8], 1)
         return {
             _ = gradient(

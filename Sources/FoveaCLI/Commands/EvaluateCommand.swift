@@ -48,9 +48,16 @@ struct EvaluateCommand: ParsableCommand {
                     questions: scores.isEmpty ? nil : scores))
             return
         }
+        let place = "\(path)\(saved.step.map { " at step \($0)" } ?? ""), \(split)"
+        guard !result.confusion.counts.isEmpty else {
+            print(
+                "\(place): \(result.accuracy.percent) of the targets' variance explained, mean squared error \(result.loss.fixed(6))"
+            )
+            return
+        }
         let wrong = result.samples - Int((result.accuracy * Double(result.samples)).rounded())
         print(
-            "\(path)\(saved.step.map { " at step \($0)" } ?? ""), \(split): accuracy \(result.accuracy.percent) (\(wrong) of \(result.samples) wrong), loss \(result.loss.fixed(4))"
+            "\(place): accuracy \(result.accuracy.percent) (\(wrong) of \(result.samples) wrong), loss \(result.loss.fixed(4))"
         )
         print("")
         guard scores.isEmpty else {

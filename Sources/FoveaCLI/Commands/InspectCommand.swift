@@ -44,7 +44,7 @@ struct InspectCommand: ParsableCommand {
         let recipe = try Recipe(reading: path + "/recipe.yaml")
         let model: any Module = try recipe.experiment().model
         let report = FileManager.default.contents(atPath: path + "/report.json")
-            .flatMap { try? JSONDecoder().decode(TrainingReport.self, from: $0) }
+            .flatMap { try? decoded(TrainingReport.self, from: $0) }
         let listing = RunListing(
             path: path, recipe: report?.recipe ?? recipe.name, checkpoints: CheckpointStore(run: path).steps,
             parameters: model.parameterCount, report: report)

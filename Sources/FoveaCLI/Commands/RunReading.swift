@@ -15,24 +15,23 @@ struct SavedRun<Opened: RunnableExperiment> {
     init(_ path: RunPath, of experiment: Opened) throws {
         self.experiment = experiment
         let (folder, run) = (path.folder, path.run)
-        var model = experiment.model
-        if path.isCheckpoint {
-            let averaged = folder + "/average.safetensors"
-            try model.load(
-                from: FileManager.default.fileExists(atPath: averaged) ? averaged : folder + "/model.safetensors")
-            step = folder.split(separator: "-").last.flatMap { Int($0) }
-        } else if FileManager.default.fileExists(atPath: run + "/model.safetensors") {
+        if !path.isCheckpoint, FileManager.default.fileExists(atPath: run + "/model.safetensors") {
+            var model = experiment.model
             try model.load(from: run + "/model.safetensors")
-            step = nil
-        } else {
-            var state = experiment.initialState
-            guard CheckpointStore(run: run).restoreForReading(&state) else {
-                throw FileError(path: path.given, problem: "has no checkpoint yet")
-            }
-            model = state.result
-            step = state.step
+            (self.model, step) = (model, nil)
+            return
         }
-        self.model = model
+        var state = experiment.initialState
+        let store = CheckpointStore(run: run)
+        if path.isCheckpoint {
+            guard let step = folder.split(separator: "-").last.flatMap({ Int($0) }), store.steps.contains(step) else {
+                throw FileError(path: path.given, problem: "is not a checkpoint; expected a folder step-<number>")
+            }
+            try store.restore(step, into: &state)
+        } else if !store.restoreForReading(&state) {
+            throw FileError(path: path.given, problem: "has no checkpoint yet")
+        }
+        (model, step) = (state.result, state.step)
     }
 }
 

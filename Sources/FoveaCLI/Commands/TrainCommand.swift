@@ -31,7 +31,11 @@ struct TrainCommand: ParsableCommand {
     @Flag(help: "Check everything and print the model, without training.")
     var dryRun = false
 
+    @Flag(help: "Look at every value of every step; the first that is not finite names its op and module. Slow.")
+    var detectAnomaly = false
+
     @OptionGroup var threads: ThreadOptions
+    @OptionGroup var memory: MemoryOptions
 
     func run() throws {
         guard !(resume && overwrite) else {
@@ -44,18 +48,22 @@ struct TrainCommand: ParsableCommand {
 
     private func run<Opened: RunnableExperiment>(_ experiment: Opened) throws {
         let resolved = experiment.recipe
+        // Before anything is written: weights that do not fit leave nothing behind.
+        let start = resume ? nil : try experiment.startingState()
         if dryRun {
             describe(experiment)
             return
         }
+        try memory.check(experiment.task, experiment.settings, experiment.initialState)
         let path = output ?? resolved.optionalText("output.folder") ?? "runs/" + resolved.name
         let opening: RunFolder.Opening = resume ? .resume : overwrite ? .overwrite : .new
         let folder = try RunFolder(path, opening)
         if resume { try checkSameRecipe(resolved, folder) }
 
-        var state = experiment.initialState
-        let store = CheckpointStore(run: path, keepLast: experiment.settings.keepCheckpoints)
-        if resume, try store.restore(&state) {
+        var state = start ?? experiment.initialState
+        let store = CheckpointStore(run: path)
+        let passedOver = { (error: any Error) in Terminal.warn("this checkpoint cannot be used: \(error)") }
+        if resume, try store.restore(&state, passedOver: passedOver) {
             guard state.step <= experiment.settings.steps else {
                 throw CommandError(
                     "\(path): the run is at step \(state.step) already; training.steps must be at least that, not \(experiment.settings.steps)"
@@ -65,6 +73,8 @@ struct TrainCommand: ParsableCommand {
                 print("\(path) is finished: nothing to do. Raise training.steps to train on.")
                 return
             }
+        } else if resume {
+            state = try experiment.startingState()
         }
         try writeTextAtomically(resolved.yaml, to: folder.file("recipe.yaml"))
         try experiment.saveCompanions(to: folder)
@@ -88,7 +98,7 @@ struct TrainCommand: ParsableCommand {
 
     private func isReported(_ folder: RunFolder, steps: Int) -> Bool {
         guard let data = FileManager.default.contents(atPath: folder.file("report.json")),
-            let report = try? JSONDecoder().decode(TrainingReport.self, from: data)
+            let report = try? decoded(TrainingReport.self, from: data)
         else { return false }
         return report.steps == steps
     }
@@ -110,30 +120,39 @@ struct TrainCommand: ParsableCommand {
     private func train<Opened: RunnableExperiment>(
         _ experiment: Opened, _ state: inout TrainingState<Opened.Task.Model>, _ folder: RunFolder
     ) throws {
-        let (settings, task) = (experiment.settings, experiment.task)
+        let task = experiment.task
+        var settings = experiment.settings
+        settings.detectsAnomalies = detectAnomaly
         let trainer = Trainer(task: task, settings: settings, folder: folder, key: experiment.key)
         let progress = ProgressView(total: settings.steps, batchSize: task.batchSize)
         Interruption.watch()
         print(
             "training \(state.model.parameterCount.grouped) parameters on \(experiment.trainingData), \(Workers.count) threads → \(folder.path)"
         )
-        var lastCheckpoint: (step: Int, path: String)?
         let outcome: TrainingOutcome
         do {
             defer { progress.finish() }
             outcome = try trainer.run(
-                &state, shouldStop: { Interruption.received != nil },
-                observe: { event in
-                    if case .checkpointed(let step, let path) = event { lastCheckpoint = (step, path) }
-                    progress.show(event)
-                })
+                &state, shouldStop: { Interruption.received != nil }, observe: { progress.show($0) })
+        } catch {
+            tellWhatIsSafe(folder)
+            throw error
         }
         if case .stopped(let step) = outcome {
-            print("stopped after step \(step); the checkpoint is \(lastCheckpoint?.path ?? folder.path)")
+            print("stopped after step \(step); the checkpoint is \(CheckpointStore(run: folder.path).path(step))")
             print("go on with: \(resumeCommand(folder))")
             throw ExitCode(128 + (Interruption.received ?? SIGINT))
         }
         try report(experiment, state, folder)
+    }
+
+    private func tellWhatIsSafe(_ folder: RunFolder) {
+        if let step = CheckpointStore(run: folder.path).steps.first {
+            print("the last good checkpoint is of step \(step)")
+            print("go on from there with: \(resumeCommand(folder))")
+        } else {
+            print("there is no checkpoint yet")
+        }
     }
 
     private func resumeCommand(_ folder: RunFolder) -> String {
@@ -149,7 +168,7 @@ struct TrainCommand: ParsableCommand {
         let model = state.result
         var report = TrainingReport(
             recipe: experiment.recipe.name, seed: experiment.recipe.integer("training.seed"), steps: state.step,
-            parameters: model.parameterCount,
+            skippedSteps: state.skippedSteps, parameters: model.parameterCount,
             // Whoever chooses settings must not see what they do to the test part.
             test: experiment.holdsOut ? nil : experiment.evaluation(of: model, on: "test"),
             train: experiment.trainingEvaluation(of: model),
@@ -176,6 +195,12 @@ struct TrainCommand: ParsableCommand {
         print(
             "trained \(state.step.grouped) steps in \(report.trainingSeconds.fixed(1)) s; peak memory \((Double(report.peakMemoryBytes) / 1_048_576).fixed(0)) MiB"
         )
+        if state.skippedSteps > 0 { print("skipped \(state.skippedSteps.grouped) steps that were not finite") }
+        if experiment.settings.keepBest > 0, let best = CheckpointStore(run: folder.path).best.first {
+            print(
+                "best    \(CheckpointStore(run: folder.path).path(best.step)) (validation \(best.score.accuracy.percent))"
+            )
+        }
         print("report  \(folder.file("report.json"))")
         if experiment.recipe.flag("output.curve") { print("curve   \(folder.file("curve.svg"))") }
         print("model   \(folder.file("model.safetensors"))")
@@ -188,7 +213,7 @@ extension TrainingReport {
     var headline: String {
         var parts: [String] = []
         if let testAccuracy { parts.append("test accuracy \(testAccuracy.percent)") }
-        if let testSamples, let testLoss { parts[0] += " (\(testSamples) pictures, loss \(testLoss.fixed(4)))" }
+        if let testSamples, let testLoss { parts[0] += " (\(testSamples) answers, loss \(testLoss.fixed(4)))" }
         if let validationAccuracy { parts.append("validation accuracy \(validationAccuracy.percent)") }
         return (parts + ["training \(trainAccuracy.percent)"]).joined(separator: ", ")
     }

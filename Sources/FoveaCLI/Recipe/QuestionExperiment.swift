@@ -60,6 +60,8 @@ struct QuestionExperiment: RunnableExperiment {
         try checkTrainedPaths()
     }
 
+    func startingModel() throws -> Model { try recipe.initialized(whole: model) }
+
     private static func parts(_ recipe: Recipe) throws -> [String: QuestionSet] {
         let name = recipe.text("data.name")
         let digits = try Digits(folder: try ExperimentData.folder(recipe), maximum: recipe.integer("data.maximum"))

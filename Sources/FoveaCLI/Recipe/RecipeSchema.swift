@@ -5,9 +5,10 @@ import Fovea
 enum RecipeSchema {
     static let keys: [RecipeKey] = [
         .init(
-            "data.name", .choice(["digits", "idx", "digit-scenes"] + QuestionTasks.names), default: .text("digits"),
-            "the shipped digits, a folder of IDX files, or what is made of either; fovea data tells"),
-        .init("data.folder", .text, default: .none, "where the IDX files are; the shipped digits need none"),
+            "data.name", .choice(["digits", "idx", "digit-scenes", "features"] + QuestionTasks.names),
+            default: .text("digits"),
+            "the shipped digits, a folder of IDX files, what is made of either, or features computed elsewhere"),
+        .init("data.folder", .text, default: .none, "where the files are; the shipped digits need none"),
         .init("data.maximum", .integer(1...255), default: .integer(16), "the grey value that counts as 1"),
         .init(
             "data.holdOutValidation", .flag, default: .flag(false),
@@ -17,11 +18,20 @@ enum RecipeSchema {
         .init("data.sceneCells", .integer(1...16), default: .integer(2), "cells along a scene's side, read one by one"),
         .init("data.sceneDigits", .integer(1...256), default: .integer(3), "cells that hold a digit"),
         .init("data.sceneClutter", .integer(0...256), default: .integer(4), "pieces of clutter in a scene"),
+        .init(
+            "data.gridRows", .integer(0...4096), default: .integer(0),
+            "rows of the raster that features form; 0 for a square where their number is one, else none"),
 
         .init("data.questions", .list, default: .list([]), "the types of questions that are asked; all unless given"),
         .init(
             "data.blank", .flag, default: .flag(false), "leave pictures black: what the words of a question alone tell"),
 
+        .init(
+            "model.initializeFrom", .text, default: .none,
+            "weights to start from: a run, a checkpoint, or safetensors of a whole model or of the compressor"),
+        .init(
+            "model.initializeOnly", .list, default: .list([]),
+            "paths that are taken of a whole model, all unless given; * is one component, ** any number"),
         .init("model.patchSize", .integer(1...64), default: .integer(2), "pixels along a patch's side"),
         .init(
             "model.stemChannels", .integer(0...4096), default: .integer(0),
@@ -68,6 +78,12 @@ enum RecipeSchema {
             "training.clipNorm", .number(0...1e9, aboveZero: true), default: .none,
             "the largest norm of the gradients; null for no clipping"),
         .init(
+            "training.onNonFinite", .choice(["stop", "skip"]), default: .text("stop"),
+            "what to do with a step whose loss or gradient norm is NaN or infinite"),
+        .init(
+            "training.spikeDeviations", .number(0...1e9, aboveZero: true), default: .number(8),
+            "deviations above the usual at which a loss or gradient norm is reported; null for never"),
+        .init(
             "training.labelSmoothing", .number(0...0.9), default: .number(0),
             "share of the target spread over all classes"),
         .init(
@@ -84,7 +100,10 @@ enum RecipeSchema {
         .init(
             "training.checkpointEvery", .integer(1...1_000_000_000), default: .integer(500), "steps between checkpoints"
         ),
-        .init("training.keepCheckpoints", .integer(1...1000), default: .integer(2), "checkpoints that stay"),
+        .init("training.keepCheckpoints", .integer(1...1000), default: .integer(2), "newest checkpoints that stay"),
+        .init(
+            "training.keepBest", .integer(0...1000), default: .integer(0),
+            "checkpoints that stay besides, the best on the validation part"),
         .init(
             "training.validateEvery", .integer(1...1_000_000_000), default: .integer(200), "steps between validations"),
         .init(

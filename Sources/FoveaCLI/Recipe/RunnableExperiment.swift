@@ -7,6 +7,8 @@ protocol RunnableExperiment {
     var recipe: Recipe { get }
     /// The model as it starts.
     var model: Task.Model { get }
+    /// The same with the weights that `model.initializeFrom` names.
+    func startingModel() throws -> Task.Model
     /// The model's compressor.
     func compressor(of model: Task.Model) -> any Compressor
     /// What the compressor gets of one picture.
@@ -36,8 +38,13 @@ extension RunnableExperiment {
 
     var settings: TrainingSettings { recipe.settings }
 
-    /// The state before the first step.
-    var initialState: TrainingState<Task.Model> {
+    /// The state before the first step, with fresh weights: what a checkpoint is restored into.
+    var initialState: TrainingState<Task.Model> { state(of: model) }
+
+    /// The state before the first step, with the weights that `model.initializeFrom` names.
+    func startingState() throws -> TrainingState<Task.Model> { state(of: try startingModel()) }
+
+    private func state(of model: Task.Model) -> TrainingState<Task.Model> {
         TrainingState(
             model: model, optimizer: recipe.optimizer,
             average: recipe.optionalNumber("training.averageDecay").map { MovingAverage(of: model, decay: $0) })
@@ -110,6 +117,9 @@ extension Recipe {
         settings.clipNorm = optionalNumber("training.clipNorm")
         settings.checkpointEvery = integer("training.checkpointEvery")
         settings.keepCheckpoints = integer("training.keepCheckpoints")
+        settings.keepBest = integer("training.keepBest")
+        settings.onNonFinite = text("training.onNonFinite") == "skip" ? .skip : .stop
+        settings.spikeDeviations = optionalNumber("training.spikeDeviations")
         settings.logEvery = integer("training.logEvery")
         settings.validateEvery = integer("training.validateEvery")
         settings.prefetch = integer("training.prefetch")

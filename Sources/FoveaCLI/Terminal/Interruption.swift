@@ -6,7 +6,7 @@ import Glibc
 import Darwin
 #endif
 
-/// Ctrl-C and its like, as a question that the training loop asks between steps.
+/// Ctrl-C and its like, a closed terminal and a closed pipe, as a question that the training loop asks between steps.
 enum Interruption {
     private static let signalNumber = Atomic<Int32>(0)
 
@@ -16,13 +16,11 @@ enum Interruption {
         return number == 0 ? nil : number
     }
 
-    /// Takes INT and TERM from now on. A second signal ends the process at once, as the first does without this.
+    /// Takes INT, TERM, HUP and PIPE from now on. A second INT or TERM ends the process at once, as the first does
+    /// without this; a terminal that is gone, and a reader that is gone, may tell so any number of times.
     static func watch() {
         _ = received  // makes the counter before a handler may need it
-        var signals = sigset_t()
-        sigemptyset(&signals)
         for number in [SIGINT, SIGTERM] {
-            sigaddset(&signals, number)
             signal(number) { number in
                 if Interruption.signalNumber.exchange(number, ordering: .relaxed) != 0 {
                     signal(number, SIG_DFL)
@@ -30,7 +28,29 @@ enum Interruption {
                 }
             }
         }
-        // A program that starts this one from a thread of a pool hands down that thread's mask, which blocks them.
+        for number in [SIGHUP, SIGPIPE] {
+            let before = signal(number) { number in
+                _ = Interruption.signalNumber.compareExchange(
+                    expected: 0, desired: number, ordering: .relaxed)
+            }
+            // Under nohup a closed terminal is nothing to stop for.
+            if unsafeBitCast(before, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self) { signal(number, SIG_IGN) }
+        }
+        unblock([SIGINT, SIGTERM, SIGHUP, SIGPIPE])
+    }
+
+    /// Lets the process end by SIGPIPE, as usual, when nobody reads its output any more, whatever the program that
+    /// started it does with that signal itself.
+    static func endOnClosedOutput() {
+        signal(SIGPIPE, SIG_DFL)
+        unblock([SIGPIPE])
+    }
+
+    /// A program that starts this one from a thread of a pool hands down that thread's mask, which blocks signals.
+    private static func unblock(_ numbers: [Int32]) {
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        for number in numbers { sigaddset(&signals, number) }
         pthread_sigmask(SIG_UNBLOCK, &signals, nil)
     }
 }

@@ -10,4 +10,10 @@ extension Terminal {
     /// Hands over every line as soon as it is printed, into pipes and files too: progress is seen there while it
     /// happens, and a kill loses no line.
     static func writeLinesAtOnce() { setvbuf(stdout, nil, Int32(_IOLBF), 0) }
+
+    /// Hands over what has been printed.
+    static func flush() { fflush(stdout) }
+
+    /// Whether anything that was printed could not be written.
+    static var hasLostOutput: Bool { fflush(stdout) != 0 || ferror(stdout) != 0 }
 }

@@ -37,7 +37,17 @@ final class ProgressView {
         case .logged(let record):
             if !isInteractive, isMilestone(record.step) { printLine(record) }
         case .checkpointed: break
+        case .skipped(let error): warn("\(error); skipped")
+        case .spiked(let step, let quantity, let value, let usual):
+            warn("step \(step): the \(quantity) is \(value.fixed(3)), and usually about \(usual.fixed(3))")
+        case .writeFailed(let step, let error):
+            warn("step \(step): \(error); the run goes on and tries again at the next checkpoint")
         }
+    }
+
+    private func warn(_ text: String) {
+        finish()
+        Terminal.warn(text)
     }
 
     /// Ends the redrawn line, so that what follows stands below it.

@@ -22,7 +22,17 @@ enum Terminal {
 
     /// Writes without a line's end, at once.
     static func write(_ text: String) {
-        FileHandle.standardOutput.write(Data(text.utf8))
+        print(text, terminator: "")
+        flush()
+    }
+
+    /// Says on standard error, in one line, what does not end the program.
+    static func warn(_ text: String) { writeError("fovea: warning: \(text)") }
+
+    /// Writes a line to standard error. Where nobody reads it any more, it is lost.
+    static func writeError(_ text: String) {
+        let line = text.split(whereSeparator: \.isNewline).joined(separator: " ")
+        try? FileHandle.standardError.write(contentsOf: Data((line + "\n").utf8))
     }
 }
 

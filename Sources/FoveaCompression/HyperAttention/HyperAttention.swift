@@ -82,8 +82,10 @@ public struct HyperAttention: Module {
         }
         let inner = attention.query.weight.shape[0]
         switch fusion {
-        case .featureGates: featureGate = .zeros([inner])
-        case .tokenGates: tokenGate = Linear(inner, 1, bias: false, initializer: .zeros, key: RandomKey(seed: 0))
+        case .featureGates: featureGate = .zeros([inner], dtype: keyValue.weight.dtype)
+        case .tokenGates:
+            tokenGate = Linear(inner, 1, bias: false, initializer: .zeros, key: RandomKey(seed: 0))
+                .cast(to: keyValue.weight.dtype)
         case .joint: break
         }
     }
@@ -150,10 +152,8 @@ public struct HyperAttention: Module {
         let visible = fusion.seesOwn ? pictures.starts .<= here : pictures.starts .< here
         guard fusion != .joint else {
             // Text stands in front: what it sees of itself alone lies in the same blocks of keys as without pictures.
-            let own = text.visibility(from: length, mask: mask, isCausal: isCausal, batch: queries.shape[0])
-            let all = concatenated(
-                [own, visible.expanded(to: Array(own.shape.dropLast()) + [visible.shape[3]])], axis: 3)
-            return attend(text.followed(by: context), all, false)
+            let mask = text.joinedMask(mask, isCausal: isCausal, from: queries, with: visible)
+            return attend(text.followed(by: context), mask, false)
         }
         let own = attend(text, mask, isCausal)
         let seen = attention(
@@ -190,13 +190,27 @@ extension Tensor {
 }
 
 extension MultiHeadAttention.Context {
-    /// Where so many queries may look, bool [B, 1 or H, T, M]: what mask and causal order say together.
-    fileprivate func visibility(from length: Int, mask: Tensor?, isCausal: Bool, batch: Int) -> Tensor {
-        let count = keys.shape[2]
+    /// Where queries [B, H, T, d] may look in this text of M keys and in pictures behind it: [B, 1 or H, T, M + P·L].
+    ///
+    /// - Parameters:
+    ///   - mask: of the text, broadcast to [B, H, T, M]; bool, or added to the scores; nil for everywhere.
+    ///   - isCausal: whether query n may look at keys 0 ... n of the text alone.
+    ///   - queries: [B, H, T, d].
+    ///   - visible: of the pictures, bool [B or 1, 1, T, P·L].
+    fileprivate func joinedMask(
+        _ mask: Tensor?, isCausal: Bool, from queries: Tensor, with visible: Tensor
+    ) -> Tensor {
+        let (length, count) = (queries.shape[2], keys.shape[2])
         let order = Tensor.arange(length, dtype: .int64).unsqueezed(1) .>= .arange(count, dtype: .int64)
-        let rules = [mask, isCausal ? order : nil].compactMap { $0 }
-        let allowed = rules.reduce(.full([1], 1, dtype: .bool)) { $0 .& $1 }
-        let heads = allowed.rank == 4 ? allowed.shape[1] : 1
-        return allowed.expanded(to: [batch, heads, length, count])
+        let isAdded = mask.map { $0.dtype != .bool } ?? false
+        func hiding(_ mask: Tensor, where allowed: Tensor) -> Tensor {
+            isAdded ? select(allowed, mask, else: -.infinity) : mask .& allowed
+        }
+        var own = mask ?? .full([1], 1, dtype: .bool)
+        if isCausal { own = hiding(own, where: order) }
+        let all = isAdded ? select(visible, 0, else: Tensor.full([1], -.infinity, dtype: own.dtype)) : visible
+        let lead = [queries.shape[0], own.rank == 4 ? own.shape[1] : 1, length]
+        return concatenated(
+            [own.expanded(to: lead + [count]), all.expanded(to: lead + [visible.shape[3]])], axis: 3)
     }
 }

@@ -15,7 +15,7 @@ public struct LowRankDelta: Sendable {
 }
 
 /// Weights that VLoRA made of the pictures of a batch, for the layers of a language model.
-public struct GeneratedWeights: Sendable {
+public struct GeneratedWeights: Injection {
     /// What in a layer gets something added.
     public enum Target: String, Sendable, CaseIterable {
         /// The projection of queries.
@@ -31,13 +31,7 @@ public struct GeneratedWeights: Sendable {
     /// For each layer, from 0 on, what is added to which of its parts; nothing in most layers.
     public let layers: [[Target: LowRankDelta]]
 
-    /// What is added to a part x [B, T, D] of a layer, [B, T, D]; nil where nothing is.
-    ///
-    /// - Parameters:
-    ///   - layer: from 0 on; nothing is added behind the last that there is.
-    ///   - target: which part.
-    ///   - x: what goes into it.
-    public func delta(layer: Int, _ target: Target, _ x: Tensor) -> Tensor? {
+    public func change(of target: Target, for x: Tensor, layer: Int) -> Tensor? {
         layers.indices.contains(layer) ? layers[layer][target]?(x) : nil
     }
 

@@ -77,7 +77,7 @@ extension VLoRA {
             var outputs: NamedTensors = [:]
             for layer in weights.layers.indices {
                 for target in model.options.targets {
-                    outputs["delta.\(layer).\(target.rawValue)"] = weights.delta(layer: layer, target, x)
+                    outputs["delta.\(layer).\(target.rawValue)"] = weights.change(of: target, for: x, layer: layer)
                 }
             }
             return outputs

@@ -50,7 +50,8 @@ public func writeAtomically(
         var sink = FileSink(path: path, descriptor: descriptor)
         try body(&sink)
         try sink.finish()
-        guard rename(temporary, target) == 0 else { throw .system(path, "cannot be replaced", code: errno) }
+        let code = Disk.rename(temporary, to: target)
+        guard code == 0 else { throw .system(path, "cannot be replaced", code: code) }
     } catch {
         unlink(temporary)
         throw error
@@ -61,6 +62,15 @@ public func writeAtomically(
 /// Writes a text in UTF-8, as `writeAtomically(to:_:)` does.
 public func writeTextAtomically(_ text: String, to path: String) throws(FileError) {
     try writeAtomically(to: path) { sink throws(FileError) in try sink.write(text) }
+}
+
+/// Adds a text in UTF-8 at the end of a file that is there. A failure may leave a part of it.
+package func appendText(_ text: String, to path: String) throws(FileError) {
+    let descriptor = open(path, O_WRONLY | O_APPEND | O_CLOEXEC)
+    guard descriptor >= 0 else { throw .system(path, "cannot be opened for writing", code: errno) }
+    var sink = FileSink(path: path, descriptor: descriptor)
+    try sink.write(text)
+    try sink.close()
 }
 
 /// Flushes a folder to the disk, so that files created, renamed or removed in it stay so through a power cut.
@@ -76,11 +86,11 @@ package func syncDirectory(_ path: String) throws(FileError) {
         throw .system(path, "cannot be opened as a folder", code: errno)
     }
     defer { close(descriptor) }
-    while fsync(descriptor) != 0 {
-        switch errno {
+    while case let code = Disk.flush(descriptor, for: path), code != 0 {
+        switch code {
         case EINTR: continue
         case EINVAL, ENOTSUP, EROFS: return
-        default: throw .system(path, "cannot be flushed to the disk", code: errno)
+        default: throw .system(path, "cannot be flushed to the disk", code: code)
         }
     }
 }
@@ -116,10 +126,10 @@ private func createTemporary(
     for _ in 0..<1_000 {
         let number = temporaryNumber.wrappingAdd(1, ordering: .relaxed).newValue
         let temporary = "\(folder)/.\(stem).tmp-\(getpid())-\(number)"
-        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+        let (descriptor, code) = Disk.create(temporary, for: path)
         if descriptor >= 0 { return (descriptor, temporary) }
-        guard errno == EEXIST || errno == EINTR else {
-            throw .system(path, "cannot be written in the folder \(quoted(folder))", code: errno)
+        guard code == EEXIST || code == EINTR else {
+            throw .system(path, "cannot be written in the folder \(quoted(folder))", code: code)
         }
     }
     throw FileError(

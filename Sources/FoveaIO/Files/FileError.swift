@@ -22,7 +22,7 @@ public struct FileError: Error, Sendable, Equatable, CustomStringConvertible, Lo
     public var errorDescription: String? { description }
 
     /// A refusal by the operating system, with its own words and what to do about it.
-    static func system(_ path: String, _ failed: String, code: Int32) -> FileError {
+    package static func system(_ path: String, _ failed: String, code: Int32) -> FileError {
         let reason = String(cString: strerror(code))
         let hint =
             switch code {

@@ -26,7 +26,7 @@ public struct FileSink: ~Copyable {
 
     deinit {
         buffer.deallocate()
-        if descriptor >= 0 { close(descriptor) }
+        if descriptor >= 0 { _ = systemClose(descriptor) }
     }
 
     /// Appends bytes.
@@ -64,13 +64,20 @@ public struct FileSink: ~Copyable {
     /// Writes what is buffered, flushes the file to the disk and closes it.
     mutating func finish() throws(FileError) {
         try flush()
-        while fsync(descriptor) != 0 {
-            guard errno == EINTR else { throw .system(path, "cannot be flushed to the disk", code: errno) }
+        while case let code = Disk.flush(descriptor, for: path), code != 0 {
+            guard code == EINTR else { throw .system(path, "cannot be flushed to the disk", code: code) }
         }
+        try close()
+    }
+
+    /// Writes what is buffered and closes the file; what reaches the disk, and when, is left to the system.
+    mutating func close() throws(FileError) {
+        try flush()
         // Some network file systems report a full disk only here.
-        let closed = close(descriptor)
+        let closed = systemClose(descriptor)
+        let code = errno
         descriptor = -1
-        guard closed == 0 || errno == EINTR else { throw .system(path, "cannot be closed", code: errno) }
+        guard closed == 0 || code == EINTR else { throw .system(path, "cannot be closed", code: code) }
     }
 
     private mutating func flush() throws(FileError) {
@@ -83,18 +90,23 @@ public struct FileSink: ~Copyable {
         var rest = bytes[...]
         while !rest.isEmpty {
             let chunk = UnsafeRawBufferPointer(rebasing: rest)
-            #if canImport(Glibc)
-            let written = Glibc.write(descriptor, chunk.baseAddress, chunk.count)
-            #elseif canImport(Musl)
-            let written = Musl.write(descriptor, chunk.baseAddress, chunk.count)
-            #else
-            let written = Darwin.write(descriptor, chunk.baseAddress, chunk.count)
-            #endif
+            let (written, code) = Disk.write(chunk, to: descriptor, for: path)
             if written > 0 {
                 rest = rest.dropFirst(written)
-            } else if written == 0 || errno != EINTR {
-                throw .system(path, "cannot be written", code: written == 0 ? ENOSPC : errno)
+            } else if written == 0 || code != EINTR {
+                throw .system(path, "cannot be written", code: written == 0 ? ENOSPC : code)
             }
         }
     }
+}
+
+// Inside `FileSink` the short name is its own.
+private func systemClose(_ descriptor: Int32) -> Int32 {
+    #if canImport(Glibc)
+    Glibc.close(descriptor)
+    #elseif canImport(Musl)
+    Musl.close(descriptor)
+    #else
+    Darwin.close(descriptor)
+    #endif
 }

@@ -90,7 +90,7 @@ final class Inflater {
 }
 
 /// The checksum of zip, gzip and PNG (CRC-32) of what `previous` is the checksum of, and these bytes after it.
-func checksum(_ bytes: UnsafeRawBufferPointer, after previous: UInt32 = 0) -> UInt32 {
+package func checksum(_ bytes: UnsafeRawBufferPointer, after previous: UInt32 = 0) -> UInt32 {
     var sum = UInt(previous)
     var rest = bytes
     while !rest.isEmpty {

@@ -22,6 +22,8 @@ public struct SafetensorsFile: Sendable {
     /// The tensors in the order of their data.
     public let entries: OrderedDictionary<String, SafetensorsEntry>
     private let file: MappedFile
+    /// The size of the whole file.
+    package var byteCount: Int { file.count }
 
     /// Opens a file and checks its header.
     ///

@@ -1,3 +1,4 @@
+import FoveaCompression
 import FoveaNN
 import FoveaTensor
 
@@ -30,10 +31,50 @@ public struct DecoderLayer: Module {
 
     /// x [B, T, D] → [B, T, D].
     public func callAsFunction(_ x: Tensor, in context: SequenceContext) -> Tensor {
-        let x =
-            x
-            + attention(
-                attentionNorm(x), angles: context.angles, mask: context.mask, isCausal: context.isCausal)
-        return x + mlp(mlpNorm(x))
+        let entered = context.injection?.entering(x, layer: context.layer, positions: context.positions) ?? x
+        return transforming(attending(entered, in: context).output, in: context)
+    }
+
+    /// The first half, x + attention(norm x): [B, T, D].
+    ///
+    /// - Parameters:
+    ///   - x: [B, T, D].
+    ///   - context: where the tokens stand and what they see.
+    ///   - taps: what attention is to hand out.
+    ///   - remembering: what there is to look at besides, given the tokens' own keys and values: what stands before them,
+    ///     and then they.
+    /// - Returns: the output, a constant for each tap, and the tokens' own keys.
+    func attending(
+        _ x: Tensor, in context: SequenceContext, taps: [AttentionTap] = [],
+        remembering: (MultiHeadAttention.Context) -> MultiHeadAttention.Context = { $0 }
+    ) -> (output: Tensor, attention: LayerAttention) {
+        let normed = attentionNorm(x)
+        let (queries, own) = attention.inHeads(
+            queries: context.changed(attention.query(normed), .query, normed),
+            keys: context.changed(attention.key(normed), .key, normed),
+            values: context.changed(attention.value(normed), .value, normed), angles: context.angles)
+        let text = remembering(own)
+        var tapped: [Tensor] = []
+        let attend = { (text: MultiHeadAttention.Context, mask: Tensor?, isCausal: Bool) -> Tensor in
+            let (output, taken) = attention.attended(queries, to: text, mask: mask, isCausal: isCausal, taps: taps)
+            tapped = taken
+            return output
+        }
+        let found =
+            context.injection?.attended(
+                queries: queries, text: text, mask: context.mask, isCausal: context.isCausal, layer: context.layer,
+                positions: context.positions, attend: attend) ?? attend(text, context.mask, context.isCausal)
+        let joined = found.joiningHeads()
+        let (all, count) = (text.keys.shape[2], x.shape[1])
+        return (
+            x + context.changed(attention.output(joined), .output, joined),
+            LayerAttention(taps: tapped.map { $0.sliced(axis: -1, all - count..<all) }, keys: own.keys)
+        )
+    }
+
+    /// The second half, x + mlp(norm x): [B, T, D].
+    func transforming(_ x: Tensor, in context: SequenceContext) -> Tensor {
+        let normed = mlpNorm(x)
+        return x + context.changed(mlp(normed), .mlp, normed)
     }
 }

@@ -95,7 +95,11 @@ extension LanguageModel {
                     "hidden_act", "the function of the MLP's gate", of: Activation.publishedNames, default: "silu"),
                 .number("attention_dropout", "share of attention weights dropped in training", default: 0.0),
             ] + extraKeys + ConfigurationKey.rotary + ConfigurationKey.generation + ConfigurationKey.transformers,
-            inputs: [.init("inputs_embeds", "[B, T, hidden_size]")],
+            inputs: [
+                .init("inputs_embeds", "[B, T, hidden_size]", optional: true),
+                .init("input_ids", "[B, T]", .indices, optional: true),
+                .init("attention_mask", "[B, T]", .mask, optional: true),
+            ],
             outputs: [.init("logits", "[B, T, vocab_size]")],
             sample: [
                 "vocab_size": 5, "hidden_size": 8, "intermediate_size": 6, "num_hidden_layers": 2,
@@ -104,13 +108,22 @@ extension LanguageModel {
             sampleInputs: { ["inputs_embeds": $0.uniform([2, 3, 8])] },
             make: { LanguageModel(try Options(published: $0, adapt: adapt), key: $0.key) },
             run: { model, inputs in
-                let x = inputs["inputs_embeds"]
-                guard x.shape[1] <= model.options.contextLength else {
-                    throw ModuleInputError(
-                        "input inputs_embeds has \(x.shape[1]) tokens; the context holds \(model.options.contextLength)"
-                    )
+                let (embedded, ids) = (inputs.optional("inputs_embeds"), inputs.optional("input_ids"))
+                guard (embedded == nil) != (ids == nil), let tokens = embedded ?? ids else {
+                    throw ModuleInputError("the inputs need \"inputs_embeds\" or \"input_ids\", and not both")
                 }
-                return ["logits": model(embeddings: x)]
+                guard tokens.shape[1] <= model.options.contextLength else {
+                    let name = embedded == nil ? "input_ids" : "inputs_embeds"
+                    throw ModuleInputError(
+                        "input \(name) has \(tokens.shape[1]) tokens; the context holds \(model.options.contextLength)")
+                }
+                if let ids, let problem = model.options.problem(with: ids.scalars(as: Int64.self).map(Int.init)) {
+                    throw ModuleInputError("input input_ids: \(problem)")
+                }
+                return [
+                    "logits": model(
+                        embeddings: embedded ?? model.embed(tokens), mask: inputs.optional("attention_mask"))
+                ]
             })
     }
 }

@@ -1,3 +1,4 @@
+import FoveaCompression
 import FoveaNN
 import FoveaTensor
 
@@ -17,7 +18,7 @@ public struct LanguageModel: Module {
     /// [D] → [V]; nil where the embedding's table serves as head.
     public var head: Linear?
     /// The sizes that the model was made with.
-    public let options: Options
+    public internal(set) var options: Options
 
     /// Sizes of a language model.
     public struct Options: Sendable, Equatable {
@@ -103,29 +104,33 @@ public struct LanguageModel: Module {
         visitor.module("head", &head)
     }
 
-    /// Token ids [B, T] → logits [B, T, V]; see `hiddenStates(embeddings:positions:mask:isCausal:)`.
+    /// Token ids [B, T] → logits [B, T, V]; see `hiddenStates(embeddings:positions:mask:isCausal:injection:)`.
     ///
     /// Traps on ids outside the vocabulary.
     public func callAsFunction(
-        _ ids: Tensor, positions: Tensor? = nil, mask: Tensor? = nil, isCausal: Bool = true
+        _ ids: Tensor, positions: Tensor? = nil, mask: Tensor? = nil, isCausal: Bool = true,
+        injection: (any Injection)? = nil
     ) -> Tensor {
-        callAsFunction(embeddings: embed(ids), positions: positions, mask: mask, isCausal: isCausal)
+        callAsFunction(
+            embeddings: embed(ids), positions: positions, mask: mask, isCausal: isCausal, injection: injection)
     }
 
     /// Embedded tokens [B, T, D], of text or of pictures → logits [B, T, V]; see
-    /// `hiddenStates(embeddings:positions:mask:isCausal:)`.
+    /// `hiddenStates(embeddings:positions:mask:isCausal:injection:)`.
     public func callAsFunction(
-        embeddings: Tensor, positions: Tensor? = nil, mask: Tensor? = nil, isCausal: Bool = true
+        embeddings: Tensor, positions: Tensor? = nil, mask: Tensor? = nil, isCausal: Bool = true,
+        injection: (any Injection)? = nil
     ) -> Tensor {
-        let context = SequenceContext(
-            of: embeddings, positions: positions, mask: mask, isCausal: isCausal, options: options)
-        return logits(layers.reduce(embeddings) { x, layer in layer(x, in: context) })
+        var x = embeddings
+        through(&x, positions, mask, isCausal, injection) { _ in }
+        return logits(x)
     }
 
     /// Token ids, int64 [B, T] → their embeddings [B, T, D]. Traps on ids outside the vocabulary.
     public func embed(_ ids: Tensor) -> Tensor {
         guard ids.rank == 2 else { trap("LanguageModel", "token ids [B, T] are needed", ids) }
-        return FoveaTensor.embedding(ids, table: embedding)
+        let x = FoveaTensor.embedding(ids, table: embedding)
+        return x.dtype.isDifferentiable ? x : x.cast(to: norm.weight.dtype)
     }
 
     /// Embedded tokens [B, T, D] → what goes into each layer and what comes out of the last one, depth + 1 of [B, T, D].
@@ -139,14 +144,27 @@ public struct LanguageModel: Module {
     ///   - mask: bool, true where there is a token to look at: [B, T]; or for each query, [B, T, T]; or [B, H, T, T].
     ///     A token that may look nowhere gets nothing from attention.
     ///   - isCausal: whether a token sees itself and what stands before it alone, the mask's word notwithstanding.
+    ///   - injection: what takes part in the layers.
     public func hiddenStates(
-        embeddings: Tensor, positions: Tensor? = nil, mask: Tensor? = nil, isCausal: Bool = true
+        embeddings: Tensor, positions: Tensor? = nil, mask: Tensor? = nil, isCausal: Bool = true,
+        injection: (any Injection)? = nil
     ) -> [Tensor] {
-        let context = SequenceContext(
-            of: embeddings, positions: positions, mask: mask, isCausal: isCausal, options: options)
-        var states = [embeddings]
-        for layer in layers { states.append(layer(states[states.count - 1], in: context)) }
+        var (x, states) = (embeddings, [embeddings])
+        through(&x, positions, mask, isCausal, injection) { states.append($0) }
         return states
+    }
+
+    private func through(
+        _ x: inout Tensor, _ positions: Tensor?, _ mask: Tensor?, _ isCausal: Bool, _ injection: (any Injection)?,
+        _ behindLayer: (Tensor) -> Void
+    ) {
+        var context = SequenceContext(
+            of: x, positions: positions, mask: mask, isCausal: isCausal, injection: injection, options: options)
+        for (index, layer) in layers.enumerated() {
+            context.layer = index
+            x = layer(x, in: context)
+            behindLayer(x)
+        }
     }
 
     /// What comes out of the last layer [..., D] → logits [..., V].

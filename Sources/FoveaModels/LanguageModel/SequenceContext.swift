@@ -1,32 +1,38 @@
+import FoveaCompression
 import FoveaNN
 import FoveaTensor
 
-/// What the layers of a decoder know of the tokens besides their features: where each stands, and what it may see.
+/// What a layer of a decoder knows of the tokens besides their features: where each stands, what it may see, and what
+/// takes part in the layer besides.
 public struct SequenceContext: Sendable {
-    /// Of the tokens' positions: [T], or [B, 1, T] where samples differ.
-    public let angles: RotaryAngles
-    /// bool, broadcast to [B, H, T, T]: true where a token may look; nil for anywhere.
-    public let mask: Tensor?
+    /// Which layer it is, from 0 on.
+    public internal(set) var layer = 0
+    /// Of the positions that queries and keys are turned by: [T], or [B, 1, T] where samples differ.
+    public internal(set) var angles: RotaryAngles
+    /// Where the tokens stand in the text, [T] or [B, T].
+    public internal(set) var positions: Tensor
+    /// Broadcast to [B, H, T, M]. bool: true where a token may look; nil for anywhere. Of the features' type: added to
+    /// the scores.
+    public internal(set) var mask: Tensor?
     /// Whether a token sees itself and what stands before it alone.
-    public let isCausal: Bool
+    public internal(set) var isCausal: Bool
+    /// What takes part in the layers.
+    public let injection: (any Injection)?
 
-    /// The context of embedded tokens [B, T, D]; `LanguageModel.hiddenStates` says what the other arguments are.
+    /// Layer 0 of embedded tokens [B, T, D]; `LanguageModel.hiddenStates` says what the other arguments are.
     init(
-        of embeddings: Tensor, positions: Tensor?, mask: Tensor?, isCausal: Bool, options: LanguageModel.Options
+        of embeddings: Tensor, positions: Tensor?, mask: Tensor?, isCausal: Bool, injection: (any Injection)?,
+        options: LanguageModel.Options
     ) {
-        guard embeddings.rank == 3, embeddings.shape[2] == options.width else {
-            trap("LanguageModel", "embedded tokens [B, T, \(options.width)] are needed", embeddings)
-        }
+        options.requireTokens(embeddings)
         let (batch, length) = (embeddings.shape[0], embeddings.shape[1])
-        guard length <= options.contextLength else {
-            trap("LanguageModel", "\(length) tokens exceed the context of \(options.contextLength)", embeddings)
-        }
         let positions = positions ?? .arange(length, dtype: .int64)
         switch positions.shape {
         case [length]: angles = options.angles(of: positions)
         case [batch, length]: angles = options.angles(of: positions.unsqueezed(1))
         default: trap("LanguageModel", "positions [T] or [B, T] are needed", positions, embeddings)
         }
+        self.positions = positions
         self.mask = mask.map { mask in
             switch mask.rank {
             case 2: mask.unsqueezed(1).unsqueezed(1)
@@ -36,11 +42,33 @@ public struct SequenceContext: Sendable {
             }
         }
         self.isCausal = isCausal
+        self.injection = injection
+    }
+
+    /// A part of the layer with what the injection adds to it.
+    ///
+    /// - Parameters:
+    ///   - y: what the part gives.
+    ///   - target: which part it is.
+    ///   - x: what went into it.
+    func changed(_ y: Tensor, _ target: GeneratedWeights.Target, _ x: Tensor) -> Tensor {
+        injection?.change(of: target, for: x, layer: layer).map { y + $0 } ?? y
     }
 }
 
 extension LanguageModel.Options {
-    fileprivate func angles(of positions: Tensor) -> RotaryAngles {
+    func angles(of positions: Tensor) -> RotaryAngles {
         RotaryAngles(positions: positions, width: headWidth, base: rotaryBase)
+    }
+
+    /// Traps unless these are embedded tokens [B, T, D] that the context holds.
+    func requireTokens(_ embeddings: Tensor) {
+        guard embeddings.rank == 3, embeddings.shape[2] == width else {
+            trap("LanguageModel", "embedded tokens [B, T, \(width)] are needed", embeddings)
+        }
+        guard embeddings.shape[1] <= contextLength else {
+            trap(
+                "LanguageModel", "\(embeddings.shape[1]) tokens exceed the context of \(contextLength)", embeddings)
+        }
     }
 }

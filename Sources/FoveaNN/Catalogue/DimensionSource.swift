@@ -4,7 +4,7 @@
 /// component.
 public struct DimensionSource: Sendable {
     enum Rule: Sendable {
-        case axis(Int, [String])
+        case axis(Int, [String], @Sendable (Int) -> Int)
         case count(String, @Sendable (Int) -> ConfigurationValue)
         case presence(String)
     }
@@ -25,7 +25,19 @@ public struct DimensionSource: Sendable {
             if case .int(let size) = $0 { size } else { nil }
         }
     ) -> DimensionSource {
-        DimensionSource(rule: .axis(axis, tensors), divisor: divisor.map { ($0, number) })
+        DimensionSource(rule: .axis(axis, tensors, { $0 }), divisor: divisor.map { ($0, number) })
+    }
+
+    /// What the length of an axis of a tensor says.
+    ///
+    /// - Parameters:
+    ///   - axis: which axis.
+    ///   - tensor: name of the tensor.
+    ///   - value: what a length says.
+    public static func axis(
+        _ axis: Int, of tensor: String, through value: @escaping @Sendable (Int) -> Int
+    ) -> DimensionSource {
+        DimensionSource(rule: .axis(axis, [tensor], value), divisor: nil)
     }
 
     /// How many tensors there are of these names: layers, where `*` counts them.
@@ -46,7 +58,7 @@ public struct DimensionSource: Sendable {
 
     var patterns: [String] {
         switch rule {
-        case .axis(_, let names): names
+        case .axis(_, let names, _): names
         case .count(let name, _), .presence(let name): [name]
         }
     }
@@ -84,12 +96,12 @@ struct WeightShapes {
         of source: DimensionSource, divisor: Int?
     ) throws(ModuleInputError) -> (value: ConfigurationValue, place: String)? {
         switch source.rule {
-        case .axis(let axis, let patterns):
+        case .axis(let axis, let patterns, let value):
             guard let (name, shape) = patterns.lazy.compactMap({ first($0) }).first, shape.indices.contains(axis) else {
                 return nil
             }
             let place = "\(name) is \(shape)"
-            guard let key = source.divisor?.key else { return (.int(shape[axis]), place) }
+            guard let key = source.divisor?.key else { return (.int(value(shape[axis])), place) }
             guard let divisor else { return nil }
             guard shape[axis] % divisor == 0 else {
                 throw ModuleInputError(

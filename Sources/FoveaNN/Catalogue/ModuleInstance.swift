@@ -10,15 +10,23 @@ public protocol ModuleInstance: Sendable {
     var weights: NamedTensors { get }
     /// The same with its parameters in another type.
     func cast(to dtype: DType) -> Self
-    /// Takes weights under their published names; throws `WeightsError`.
-    mutating func load(_ weights: NamedTensors, source: String) throws -> LoadReport
+    /// Takes weights under their published names; throws `WeightsError`. Matrices of a storage type stay so if asked.
+    mutating func load(_ weights: NamedTensors, source: String, keepsMatrices: Bool) throws -> LoadReport
     /// The outputs by name; throws `ModuleInputError` for inputs that do not fit.
     func outputs(_ inputs: NamedTensors) throws -> NamedTensors
     /// The gradient of Σ⟨output, cotangent⟩ for every floating-point input and every weight, under their own names;
     /// zeros for what has no influence.
     func gradients(_ inputs: NamedTensors, cotangents: NamedTensors) throws -> NamedTensors
-    /// Compares the gradients for every parameter and every floating-point input with finite differences.
-    func checkGradients(_ inputs: NamedTensors, name: String, seed: UInt64) throws -> GradientCheck
+    /// Compares the gradients for every parameter and every floating-point input with finite differences; nil where no
+    /// output has a gradient.
+    func checkGradients(_ inputs: NamedTensors, name: String, seed: UInt64) throws -> GradientCheck?
+}
+
+extension ModuleInstance {
+    /// Takes weights under their published names, cast to the module's types; throws `WeightsError`.
+    public mutating func load(_ weights: NamedTensors, source: String) throws -> LoadReport {
+        try load(weights, source: source, keepsMatrices: false)
+    }
 }
 
 struct Instance<Model: Module>: ModuleInstance {
@@ -50,8 +58,8 @@ struct Instance<Model: Module>: ModuleInstance {
         return copy
     }
 
-    mutating func load(_ weights: NamedTensors, source: String) throws -> LoadReport {
-        let report = try model.load(from: weights, source: source, layout: layout)
+    mutating func load(_ weights: NamedTensors, source: String, keepsMatrices: Bool) throws -> LoadReport {
+        let report = try model.load(from: weights, source: source, layout: layout, keepsMatrices: keepsMatrices)
         prefix = report.prefix
         return report
     }
@@ -72,7 +80,8 @@ struct Instance<Model: Module>: ModuleInstance {
         return gradients
     }
 
-    func checkGradients(_ inputs: NamedTensors, name: String, seed: UInt64) throws -> GradientCheck {
+    func checkGradients(_ inputs: NamedTensors, name: String, seed: UInt64) throws -> GradientCheck? {
+        guard try outputs(inputs).values.contains(where: { $0.dtype.isDifferentiable }) else { return nil }
         let parameters = model.parameters
         let active = inputs.filter { $0.value.dtype.isDifferentiable }
         // One output after the other flattened: a single function for the finite differences.
@@ -115,6 +124,9 @@ struct Instance<Model: Module>: ModuleInstance {
         var sum: Tensor?
         for (name, output) in outputs {
             guard let cotangent = cotangents[name] else { continue }
+            guard output.dtype.isDifferentiable else {
+                throw ModuleInputError("cotangent.\(name) is given, but the output \(name) is \(output.dtype)")
+            }
             guard cotangent.shape == output.shape else {
                 throw ModuleInputError(
                     "cotangent.\(name) is \(cotangent.shape), but the output \(name) is \(output.shape)")

@@ -25,6 +25,7 @@ public struct PublishedForm: Sendable {
     public let sampleInputs: @Sendable (inout SampleSource) -> NamedTensors
     private let makeInstance: @Sendable (Configuration, [TensorRole]) throws -> any ModuleInstance
     private let publishedNames: @Sendable (any Module) -> NamedTensors?
+    private let load: @Sendable (any Module, NamedTensors, String) throws -> (any Module)?
 
     /// - Parameters:
     ///   - layout: how the weights are named.
@@ -57,6 +58,11 @@ public struct PublishedForm: Sendable {
                 run: run)
         }
         publishedNames = { module in (module as? Model).map { layout.published($0.parameters) } }
+        load = { module, weights, source in
+            guard var model = module as? Model else { return nil }
+            try model.load(from: weights, source: source, layout: layout)
+            return model
+        }
     }
 
     /// A module of this form with fresh weights.
@@ -89,18 +95,27 @@ public struct PublishedForm: Sendable {
     ///   - dtype: the type to compute in.
     ///   - owner: where the configuration comes from, for errors.
     ///   - source: where the weights come from, for errors.
+    ///   - keepsMatrices: whether matrices of a storage type stay as they are; see `Module.load`.
     /// - Throws: `ModuleInputError` for a configuration that is wrong or that the weights contradict; `WeightsError` for
     ///   weights that do not fit.
     public func instance(
         _ configuration: [String: ConfigurationValue], weights: NamedTensors, dtype: DType = .float32, owner: String,
-        source: String
+        source: String, keepsMatrices: Bool = false
     ) throws -> any ModuleInstance {
         let checked = try Configuration(
             configuration, keys: keys, weights: weights, key: RandomKey(seed: 0), owner: owner)
         // Fresh weights would only be thrown away: the module has shapes alone until it gets these.
         var instance = try withoutMemory { try makeInstance(checked, inputs).cast(to: dtype) }
-        _ = try instance.load(weights, source: source)
+        _ = try instance.load(weights, source: source, keepsMatrices: keepsMatrices)
         return instance
+    }
+
+    /// A module with weights under the names of this form, all of which must be there; nil where the module is of another
+    /// type.
+    ///
+    /// - Throws: `WeightsError` for weights that do not fit.
+    public func loaded(_ module: any Module, from weights: NamedTensors, source: String) throws -> (any Module)? {
+        try load(module, weights, source)
     }
 
     /// A module's weights under the names of this form; nil where the module is of another type.

@@ -46,6 +46,10 @@ public struct TensorRole: Sendable {
         shape.dropFirst().dropLast().split(separator: ",").map { String($0.filter { $0 != " " }) }
     }
 
+    /// Whether the tensor has a part for each member of a batch; not where its first axis has a fixed length, as a loss
+    /// over the whole batch has.
+    public var isPerMember: Bool { words.first.map { Int($0) == nil } ?? false }
+
     /// How many rows of the first axis belong to one member of a batch: one, or those of a block where members are
     /// packed one after the other.
     public func rowsPerMember(_ configuration: Configuration) -> Int {

@@ -33,7 +33,10 @@ public struct GatedMLP: Module {
     }
 
     /// x [..., C] → [..., D].
-    public func callAsFunction(_ x: Tensor) -> Tensor { down(activation(gate(x)) * up(x)) }
+    public func callAsFunction(_ x: Tensor) -> Tensor {
+        let (gate, up) = (gate(x), up(x))
+        return down(activation == .silu ? swiGLU(gate, up) : activation(gate) * up)
+    }
 }
 
 extension GatedMLP {

@@ -113,11 +113,17 @@ public struct SelfAttention: Module {
         _ x: Tensor, angles: RotaryAngles
     ) -> (queries: Tensor, context: MultiHeadAttention.Context) {
         guard x.rank == 3 else { trap("SelfAttention", "[B, T, C] is needed", x) }
-        return (
-            query(x).splitIntoHeads(heads).rotaryEmbedded(angles),
+        return inHeads(queries: query(x), keys: key(x), values: value(x), angles: angles)
+    }
+
+    /// The same of what has been projected: queries [B, T, H·d], keys and values [B, T, G·d].
+    public func inHeads(
+        queries: Tensor, keys: Tensor, values: Tensor, angles: RotaryAngles
+    ) -> (queries: Tensor, context: MultiHeadAttention.Context) {
+        (
+            queries.splitIntoHeads(heads).rotaryEmbedded(angles),
             MultiHeadAttention.Context(
-                keys: key(x).splitIntoHeads(keyHeads).rotaryEmbedded(angles),
-                values: value(x).splitIntoHeads(keyHeads))
+                keys: keys.splitIntoHeads(keyHeads).rotaryEmbedded(angles), values: values.splitIntoHeads(keyHeads))
         )
     }
 

@@ -41,9 +41,22 @@ public struct TransformerBlock: Module {
     }
 
     /// x [B, N, C] → [B, N, C].
-    public func callAsFunction(_ x: Tensor) -> Tensor {
-        let x = x + attentionDropout(attention(attentionNorm(x)))
-        return x + mlpDropout(mlp(mlpNorm(x)))
+    public func callAsFunction(_ x: Tensor) -> Tensor { self(x, taps: []).output }
+
+    /// The same, and what token reducers need to know of the attention.
+    ///
+    /// - Parameters:
+    ///   - x: [B, N, C].
+    ///   - taps: what to hand out.
+    /// - Returns: [B, N, C], a constant for each tap, and the keys [B, G, N, d].
+    public func callAsFunction(
+        _ x: Tensor, taps: [AttentionTap]
+    ) -> (output: Tensor, taps: [Tensor], keys: Tensor) {
+        let normed = attentionNorm(x)
+        let context = attention.projected(normed)
+        let (attended, tapped) = attention(normed, to: context, taps: taps)
+        let x = x + attentionDropout(attended)
+        return (x + mlpDropout(mlp(mlpNorm(x))), tapped, context.keys)
     }
 }
 

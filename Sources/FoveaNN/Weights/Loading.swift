@@ -40,10 +40,18 @@ extension Module {
     }
 
     /// Takes the parameters from tensors under the names of a layout, cast to the parameters' types.
+    ///
+    /// - Parameters:
+    ///   - tensors: by name.
+    ///   - source: where they come from, for errors.
+    ///   - layout: the names of the parameters among them.
+    ///   - strict: whether missing, unexpected and misshapen tensors are an error.
+    ///   - keepsMatrices: whether matrices of a storage type stay as they are: constants, which `linear` and `embedding`
+    ///     widen as they read them. Of a mapped file nothing is then copied.
     @discardableResult
     public mutating func load(
         from tensors: OrderedDictionary<String, Tensor>, source: String, layout: WeightLayout<Self> = .native,
-        strict: Bool = true
+        strict: Bool = true, keepsMatrices: Bool = false
     ) throws(WeightsError) -> LoadReport {
         let bindings = layout.bindings(parameters)
         var report = LoadReport()
@@ -75,7 +83,8 @@ extension Module {
                     binding.native.count == 1
                     ? tensor : tensor.sliced(axis: 0, start..<start + parameter.shape[0]).contiguous()
                 start += parameter.rank == 0 ? 0 : parameter.shape[0]
-                loaded[path] = part.cast(to: parameter.dtype)
+                let isKept = keepsMatrices && parameter.rank == 2 && [.bfloat16, .float16].contains(part.dtype)
+                loaded[path] = isKept ? part : part.cast(to: parameter.dtype)
             }
         }
         // A tied weight that is stored twice says the same twice, or the file is of another model.

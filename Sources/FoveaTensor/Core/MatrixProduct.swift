@@ -12,6 +12,8 @@ package enum MatrixProduct {
         var pointer: UnsafeRawPointer
         var row: Int
         var column: Int
+        /// Whether the elements are of bfloat16; on the right alone, with columns that have no gaps.
+        var isBFloat16 = false
 
         var transposed: Operand { Operand(pointer: pointer, row: column, column: row) }
 
@@ -43,6 +45,12 @@ package enum MatrixProduct {
 
     // MARK: Multiplying
 
+    /// Up to so many rows, and from so many elements of the right matrix on, packing that matrix costs more than it saves:
+    /// as where a language model reads one token. The shape alone decides.
+    private static func isForFewRows(_ m: Int, _ n: Int, _ k: Int, _ a: Operand, _ b: Operand) -> Bool {
+        m <= 8 && n * k >= 1 << 17 && a.column == 1 && b.row == 1
+    }
+
     /// C[m, n] = addend + A·B, with C row-major, `stride` elements from row to row.
     static func multiply(
         _ m: Int, _ n: Int, _ k: Int, _ a: Operand, _ b: Operand, addend: Addend? = nil,
@@ -63,15 +71,17 @@ package enum MatrixProduct {
         count(multiplyAdds: products * m * n * k)
         let (type, size) = (dtype.kernelIndex, dtype.size)
         let table = Kernels.table.pointee
-        let isBLAS = table.prefers_blas != 0 && k > 0 && a.isForBLAS(m, k) && b.isForBLAS(k, n)
+        let isFewRows = products == 1 && isForFewRows(m, n, k, a, b)
+        let isBLAS =
+            table.prefers_blas != 0 && k > 0 && !isFewRows && !b.isBFloat16 && a.isForBLAS(m, k) && b.isForBLAS(k, n)
         let panel = type == 0 ? table.panel.0 : table.panel.1
         let grid = Grid(products, m, n, k, panel: panel, threads: isBLAS ? threadsForBLAS : Workers.count)
         var whole = ck_product(
             m: grid.largest.rows, n: grid.largest.columns, k: k, a: a.pointer, a_row: a.row, a_column: a.column,
             b: b.pointer, b_row: b.row, b_column: b.column, addend: addend?.pointer, addend_row: addend?.row ?? 0,
-            c: c, c_row: stride)
+            c: c, c_row: stride, is_few_rows: isFewRows ? 1 : 0, is_b_bfloat16: b.isBFloat16 ? 1 : 0)
         let loop = pick(table.product, dtype)
-        let bytes = isBLAS ? 0 : pick(table.product_workspace, dtype)(&whole)
+        let bytes = isBLAS || isFewRows ? 0 : pick(table.product_workspace, dtype)(&whole)
         let product = whole
         parallelFor(products * grid.tiles, grain: grid.grain) { range in
             let workspace = bytes > 0 ? StoragePool.allocate(bytes) : nil
@@ -86,7 +96,7 @@ package enum MatrixProduct {
                 part.m = rows.count
                 part.n = columns.count
                 part.a += (offsets.a + rows.lowerBound * a.row) * size
-                part.b += (offsets.b + columns.lowerBound * b.column) * size
+                part.b += (offsets.b + columns.lowerBound * b.column) * (b.isBFloat16 ? 2 : size)
                 part.c += (offsets.c + rows.lowerBound * stride + columns.lowerBound) * size
                 if let addend {
                     part.addend += (rows.lowerBound * addend.row + columns.lowerBound) * size

@@ -4,7 +4,7 @@ import CKernels
 // The result has the operand's shape and type; x: [any shape].
 
 extension Op {
-    static let activations: [Op] = [.squaredRelu, .leakyRelu, .geluTanh, .silu, .softplus, .elu, .clamp]
+    static let activations: [Op] = [.squaredRelu, .leakyRelu, .geluTanh, .silu, .swiGLU, .softplus, .elu, .clamp]
 }
 
 // MARK: squaredRelu

@@ -77,7 +77,8 @@ extension Op {
 ///
 /// - Parameters:
 ///   - x: [..., C].
-///   - weight: [D, C], a row for each output, as PyTorch stores it.
+///   - weight: [D, C], a row for each output, as PyTorch stores it. It may be of a storage type, and is then a constant
+///     that is widened on the way: weights of bfloat16 are read where they lie.
 ///   - bias: [D], or nil.
 public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
     let operands = [x, weight] + (bias.map { [$0] } ?? [])
@@ -88,23 +89,26 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
     guard bias == nil || bias!.shape == [weight.shape[0]] else {
         trap("linear", "the bias must have one element for each row of the weight", operands)
     }
-    guard operands.allSatisfy({ $0.dtype == x.dtype }) else {
+    x.requireDifferentiableType("linear")
+    let isStored = [.bfloat16, .float16].contains(weight.dtype)
+    guard isStored || weight.dtype == x.dtype, bias == nil || bias!.dtype == x.dtype else {
         trap("linear", "the types differ; cast(to:) one of them", operands)
     }
-    x.requireDifferentiableType("linear")
     weight.noteLabel()
+    let isRead = weight.dtype == .bfloat16 && x.dtype == .float32 && weight.layoutStrides[1] == 1
+    let operand = isStored && !isRead ? weight.cast(to: x.dtype) : weight
     let (inputs, outputs) = (weight.shape[1], weight.shape[0])
     let rows = x.asRows()
     let y = Tensor(uninitialized: Array(x.shape.dropLast()) + [outputs], x.dtype)
-    let right = weight.layoutStrides
+    let right = operand.layoutStrides
     let addend = bias?.contiguous()
     y.write { target in
         rows.tensor.read { left in
-            weight.read { matrix in
+            operand.read { matrix in
                 MatrixProduct.multiply(
                     x.shape.dropLast().reduce(1, *), outputs, inputs,
                     .init(pointer: left, row: rows.row, column: rows.column),
-                    .init(pointer: matrix, row: right[1], column: right[0]),
+                    .init(pointer: matrix, row: right[1], column: right[0], isBFloat16: isRead),
                     addend: addend?.read { .init(pointer: $0, row: 0) }, into: target, stride: outputs, x.dtype)
             }
         }
@@ -114,16 +118,20 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
         (
             x,
             .value { [shape = x.shape] g in
-                Tensor.product(g.rank == 1 ? g.unsqueezed(0) : g, weight.detached).reshaped(to: shape)
+                let matrix = weight.detached.cast(to: g.dtype)
+                return Tensor.product(g.rank == 1 ? g.unsqueezed(0) : g, matrix).reshaped(to: shape)
             }
-        ),
-        (
-            weight,
-            .into { g, sum in
-                Tensor.addTransposedProduct(g, rows.tensor, into: &sum, shape: [outputs, inputs])
-            }
-        ),
+        )
     ]
+    if !isStored {
+        branches.append(
+            (
+                weight,
+                .into { g, sum in
+                    Tensor.addTransposedProduct(g, rows.tensor, into: &sum, shape: [outputs, inputs])
+                }
+            ))
+    }
     if let bias {
         branches.append(
             (

@@ -98,38 +98,63 @@ extension Tensor {
             RotaryAngles(positions: positions, width: shape[rank - 1], base: base), interleaved: interleaved)
     }
 
-    /// Rows may lie anywhere, as those of one head do among the others; the channels of a row lie side by side.
+    /// Rows may lie anywhere, as those of one head do among the others; the channels of a row lie side by side. The result
+    /// lies in memory in the order of x: heads that are read where they lie are written so too, in one sweep.
     private func rotatingPairs(_ cosine: Tensor, _ sine: Tensor, sign: Double, _ interleaved: Bool) -> Tensor {
         noteLabel()
         let x = layoutStrides[rank - 1] == 1 ? self : contiguous()
-        let y = Tensor(uninitialized: shape, dtype)
-        guard y.count > 0 else { return y }
-        let (width, half) = (shape[rank - 1], shape[rank - 1] / 2)
+        let half = shape[rank - 1] / 2
         let lead = Array(shape.dropLast())
         let strides = [
             Array(x.layoutStrides.dropLast()), Array(cosine.expandedStrides(to: lead + [half]).dropLast()),
         ]
-        let loop = pick(Kernels.table.pointee.rotate, dtype)
-        let (rows, size) = (y.count / width, dtype.size)
-        x.read { x in
+        let order = lead.indices.sorted { (-strides[0][$0], $0) < (-strides[0][$1], $1) }
+        let y = Tensor(uninitialized: order.map { lead[$0] } + [2 * half], dtype)
+        if y.count > 0 {
+            x.rotatePairs(
+                cosine, sine, sign, interleaved, into: y, strides.map { strides in order.map { strides[$0] } })
+        }
+        let places = lead.indices.map { order.firstIndex(of: $0)! }
+        return order == Array(lead.indices) ? y : y.permuted(to: places + [rank - 1])
+    }
+
+    /// - Parameter strides: of this tensor's and of the angles' axes but the last, in the order of those of y.
+    private func rotatePairs(
+        _ cosine: Tensor, _ sine: Tensor, _ sign: Double, _ interleaved: Bool, into y: Tensor, _ strides: [[Int]]
+    ) {
+        let (width, size) = (y.shape[y.rank - 1], dtype.size)
+        // Axes that are evenly spaced in both are one; the last of them is what the loop walks.
+        let (axes, steps) = Tensor.coalesced(Array(y.shape.dropLast()), strides)
+        let rows = axes.last ?? 1
+        let (step, turn) = (steps[0].last ?? 0, steps[1].last ?? 0)
+        let outer = Array(axes.dropLast())
+        // Pieces of long rows of rows: their number depends on the shape alone.
+        let grain = Swift.max(1, Kernels.grain / width)
+        let pieces = (rows + grain - 1) / grain
+        let (loop, half) = (pick(Kernels.table.pointee.rotate, dtype), width / 2)
+        read { x in
             cosine.read { cosine in
                 sine.read { sine in
                     y.write { y in
-                        parallelFor(rows, grain: Swift.max(1, Kernels.grain / width)) { range in
-                            var walk = BoxWalk(lead, strides, from: range.lowerBound)
-                            for row in range {
-                                let angle = walk.offsets.1 * size
+                        parallelFor(outer.reduce(1, *) * pieces, grain: Swift.max(1, grain / rows)) { range in
+                            var walk = BoxWalk(
+                                outer, steps.map { Array($0.dropLast()) }, from: range.lowerBound / pieces)
+                            for index in range {
+                                let (block, piece) = (index / pieces, index % pieces)
+                                if piece == 0, index > range.lowerBound { walk.advance() }
+                                let first = piece * grain
+                                let angle = (walk.offsets.1 + first * turn) * size
                                 loop(
-                                    x + walk.offsets.0 * size, cosine + angle, sine + angle, sign, interleaved ? 1 : 0,
-                                    y + row * width * size, half)
-                                walk.advance()
+                                    x + (walk.offsets.0 + first * step) * size, step, cosine + angle, sine + angle,
+                                    turn,
+                                    sign, interleaved ? 1 : 0, y + (block * rows + first) * width * size, half,
+                                    Swift.min(grain, rows - first))
                             }
                         }
                     }
                 }
             }
         }
-        return y
     }
 }
 

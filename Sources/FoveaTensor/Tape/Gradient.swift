@@ -73,7 +73,7 @@ public func withoutGradient<Result>(_ body: () throws -> Result) rethrows -> Res
 public func checkpointed(_ body: @escaping () -> Tensor) -> Tensor {
     guard let tape = ThreadState.recordingTape else { return body() }
     let output = Tape.paused(body)
-    return output.traced(tape.append(.recomputed(body)))
+    return tape.recorded(output, .recomputed(body))
 }
 
 extension Tensor {

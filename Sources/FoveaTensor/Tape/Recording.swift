@@ -18,7 +18,7 @@ extension Tensor {
     ///   - pullback: from the gradient of the output, of this tensor's shape, to the gradient of `x`, of its shape.
     public func derived(by op: Op, from x: Tensor, _ pullback: @escaping (Tensor) -> Tensor) -> Tensor {
         guard let tape = Tape.recording(x) else { return self }
-        return traced(tape.append(.one(op, x.trace.index, .value(pullback))))
+        return tape.recorded(self, .one(op, x.trace.index, .value(pullback)))
     }
 
     /// Records that this tensor was computed from two operands, each with its own pullback. One that is not traced
@@ -33,9 +33,9 @@ extension Tensor {
     func recorded(_ op: Op, _ a: Tensor, _ pullbackA: Pullback, _ b: Tensor, _ pullbackB: Pullback) -> Tensor {
         switch (Tape.recording(a), Tape.recording(b)) {
         case (nil, nil): self
-        case (let tape?, nil): traced(tape.append(.one(op, a.trace.index, pullbackA)))
-        case (nil, let tape?): traced(tape.append(.one(op, b.trace.index, pullbackB)))
-        case (let tape?, _?): traced(tape.append(.two(op, a.trace.index, pullbackA, b.trace.index, pullbackB)))
+        case (let tape?, nil): tape.recorded(self, .one(op, a.trace.index, pullbackA))
+        case (nil, let tape?): tape.recorded(self, .one(op, b.trace.index, pullbackB))
+        case (let tape?, _?): tape.recorded(self, .two(op, a.trace.index, pullbackA, b.trace.index, pullbackB))
         }
     }
 
@@ -50,7 +50,7 @@ extension Tensor {
             branches.append((operand.trace.index, pullback))
         }
         guard let tape else { return self }
-        return traced(tape.append(.many(op, branches)))
+        return tape.recorded(self, .many(op, branches))
     }
 
     /// Records that this tensor was computed from operands whose gradients share their work.
@@ -70,7 +70,7 @@ extension Tensor {
             return operand.trace.index
         }
         guard let tape else { return self }
-        return traced(tape.append(.joint(op, indices, pullback)))
+        return tape.recorded(self, .joint(op, indices, pullback))
     }
 
     /// Records that several tensors were computed by one op from the same operands.
@@ -93,14 +93,8 @@ extension Tensor {
             return operand.trace.index
         }
         guard let tape, let first = outputs.first else { return outputs }
-        let head = first.traced(tape.append(.several(op, indices, outputs: outputs.count, pullback)))
-        return [head] + outputs.dropFirst().map { $0.traced(tape.append(.further)) }
-    }
-
-    func traced(_ trace: Trace) -> Tensor {
-        var output = detached
-        output.trace = trace
-        return output
+        let head = tape.recorded(first, .several(op, indices, outputs: outputs.count, pullback))
+        return [head] + outputs.dropFirst().map { tape.recorded($0, .further(op)) }
     }
 }
 

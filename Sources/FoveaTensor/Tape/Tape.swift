@@ -32,7 +32,7 @@ package final class Tape {
         /// An op with several outputs: this record stands for the first, `.further` ones behind it for the others.
         case several(Op, [Int32], outputs: Int, ([Tensor?], [Bool]) -> [Tensor?])
         /// One more output of the record before; its adjoint waits for that one.
-        case further
+        case further(Op)
         /// A stretch that is computed again when its gradient is needed.
         case recomputed(() -> Tensor)
         /// Gone backward already.
@@ -44,6 +44,10 @@ package final class Tape {
     private let outerRecording: Tape?
     private var records: [Record] = []
     private var adjoints: [Adjoint] = []
+    /// What values that are not finite are reported to; nil where nobody looks for them.
+    private let anomalies = AnomalyLog.current
+    /// The parameter that each record belongs to; empty where nobody looks for anomalies.
+    private var labels: [RecordLabel] = []
 
     // MARK: Opening and closing
 
@@ -86,13 +90,25 @@ package final class Tape {
     package func leaf(_ tensor: Tensor) -> Tensor {
         var leaf = tensor.detached
         leaf.label = tensor.label
-        leaf.trace = append(.leaf)
+        leaf.trace = append(.leaf, label: leaf.label)
+        if let anomalies { anomalies.inspect(leaf, .parameter, nil, label: leaf.label) }
         return leaf
     }
 
-    func append(_ record: Record) -> Trace {
+    private func append(_ record: Record, label: UInt32 = 0) -> Trace {
         records.append(record)
+        if anomalies != nil { labels.append(RecordLabel(of: record, label, labels)) }
         return Trace(tape: id, index: Int32(records.count - 1))
+    }
+
+    /// The output of an op, recorded.
+    func recorded(_ output: Tensor, _ record: Record) -> Tensor {
+        var traced = output.detached
+        traced.trace = append(record)
+        if let anomalies {
+            anomalies.inspect(traced, .output, record.source?.op, label: labels[Int(traced.trace.index)].label)
+        }
+        return traced
     }
 
     /// The tape that an op on these operands is recorded on: nil when none of them is traced by it.
@@ -160,8 +176,10 @@ package final class Tape {
             switch records[index] {
             case .leaf, .further: continue
             case .several(_, let operands, let outputs, let pullback):
+                let record = records[index]
                 records[index] = .spent
                 goBackward(operands, index..<index + outputs, pullback)
+                if anomalies != nil { inspectGradients(of: record, at: index) }
                 continue
             default: break
             }
@@ -184,6 +202,16 @@ package final class Tape {
             case .recomputed(let body):
                 goBackward(through: body, cotangent)
             }
+            if anomalies != nil { inspectGradients(of: record, at: index) }
+        }
+    }
+
+    /// Looks at what an op has just handed to its operands.
+    private func inspectGradients(of record: Record, at index: Int) {
+        guard let anomalies, let source = record.source else { return }
+        for operand in source.operands {
+            guard let gradient = adjoints[Int(operand)].value else { continue }
+            anomalies.inspect(gradient, .gradient, source.op, label: labels[index].label)
         }
     }
 
@@ -222,6 +250,7 @@ package final class Tape {
             goBackward(from: records.count - 1, to: start)
         }
         records.removeSubrange(start...)
+        labels.removeSubrange(min(start, labels.count)...)
         adjoints.removeSubrange(min(start, adjoints.count)...)
     }
 }

@@ -39,12 +39,16 @@ extension Dataset {
     }
 }
 
-/// Pictures with the class of each, or of each thing to read in it.
+/// Pictures with the class of each, or of each thing to read in it; or features that were computed of them, with classes
+/// or with numbers to match.
 public struct LabelledImages: Sendable {
-    /// [B, channels, height, width], float32 in 0 … 1.
+    /// [B, channels, height, width], float32 in 0 … 1; or features [B, N, C].
     public let images: Tensor
-    /// [B], or [B, K] where K things are to be read in each picture; int64.
+    /// [B], or [B, K] where K things are to be read in each picture; int64. Or float32 [B, R, D], numbers to match.
     public let labels: Tensor
+
+    /// Whether the answers are numbers to match and no classes.
+    var asksForNumbers: Bool { labels.dtype.isFloatingPoint }
 
     public init(images: Tensor, labels: Tensor) {
         self.images = images

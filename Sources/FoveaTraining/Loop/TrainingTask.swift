@@ -13,6 +13,9 @@ public protocol TrainingTask: Sendable {
     /// of its arguments alone.
     func batch(at step: Int, part: Int, of parts: Int) -> Batch
 
+    /// The samples of a step's batch by their places in the dataset, for messages; empty where there are no such places.
+    func samples(at step: Int) -> [Int]
+
     /// The mean loss of a part, and how many of its answers were right: one a sample, or one for each thing to read in it.
     func loss(_ model: Model, _ batch: Batch) -> (loss: Tensor, right: Int, samples: Int)
 
@@ -20,7 +23,12 @@ public protocol TrainingTask: Sendable {
     func validate(_ model: Model) -> Evaluation?
 }
 
-/// Pictures with one right class each, or one for each thing to read in them.
+extension TrainingTask {
+    public func samples(at step: Int) -> [Int] { [] }
+}
+
+/// Pictures with one right class each, or one for each thing to read in them; or with numbers to match, by the mean squared
+/// error.
 public struct ImageClassification<Model: ImageClassifier>: TrainingTask {
     private let training: any Dataset<LabelledImages>
     private let validation: (any Dataset<LabelledImages>)?
@@ -52,7 +60,15 @@ public struct ImageClassification<Model: ImageClassifier>: TrainingTask {
             of: Array(indices[first..<last]), augmentation: order.augmentation(at: step).folding(UInt64(part)))
     }
 
+    public func samples(at step: Int) -> [Int] { order.indices(at: step) }
+
     public func loss(_ model: Model, _ batch: LabelledImages) -> (loss: Tensor, right: Int, samples: Int) {
+        guard !batch.asksForNumbers else {
+            let outputs = model(batch.images)
+            var match = MatchCounter()
+            match.add(outputs, batch.labels)
+            return (meanSquaredError(outputs, batch.labels), match.explainedCount, match.count)
+        }
         let (logits, labels) = (model.readings(batch.images), batch.labels.flattened())
         let right = withoutGradient {
             zip(logits.argmax(axis: -1).scalars(as: Int64.self), labels.scalars(as: Int64.self)).count { $0 == $1 }
@@ -80,12 +96,18 @@ public func evaluate(
     withoutGradient {
         var loss = 0.0
         var confusion: ConfusionMatrix?
+        var match = MatchCounter()
         for batch in images.batches(of: batchSize) {
+            guard !batch.asksForNumbers else {
+                match.add(model(batch.images), batch.labels)
+                continue
+            }
             let (logits, labels) = (model.readings(batch.images), batch.labels.flattened())
             loss += crossEntropy(logits, labels).item() * Double(labels.count)
             if confusion == nil { confusion = ConfusionMatrix(classes: logits.shape[1]) }
             confusion?.add(logits, labels)
         }
+        if let evaluation = match.evaluation { return evaluation }
         let counted = confusion ?? ConfusionMatrix(classes: 0)
         return Evaluation(
             loss: counted.total == 0 ? 0 : loss / Double(counted.total), accuracy: counted.accuracy,

@@ -18,10 +18,12 @@ public struct StepRecord: Sendable, Codable, Equatable {
     public var seconds: Double
     /// Share of right answers on the validation samples, where they are held out and were asked at this step.
     public var validationAccuracy: Double?
+    /// Skipped steps and spikes since the last record; nil where there were none.
+    public var notes: [String]?
 
     public init(
         step: Int, loss: Double, accuracy: Double, learningRate: Double, gradientNorm: Double,
-        samplesPerSecond: Double, seconds: Double, validationAccuracy: Double? = nil
+        samplesPerSecond: Double, seconds: Double, validationAccuracy: Double? = nil, notes: [String]? = nil
     ) {
         self.step = step
         self.loss = loss
@@ -31,6 +33,7 @@ public struct StepRecord: Sendable, Codable, Equatable {
         self.samplesPerSecond = samplesPerSecond
         self.seconds = seconds
         self.validationAccuracy = validationAccuracy
+        self.notes = notes
     }
 }
 
@@ -39,38 +42,35 @@ public struct MetricsLog: Sendable {
     private let path: String
     /// The records so far.
     public private(set) var records: [StepRecord]
+    /// Whether the file holds them all; not so after a write that failed.
+    public private(set) var isWritten = true
 
     /// Opens the log, keeping the records up to `step`: what a stopped run logged after its last checkpoint is
-    /// computed again.
+    /// computed again. Lines that are damaged or cut short are left out.
     public init(path: String, upTo step: Int) throws(FileError) {
         self.path = path
-        let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
-        let decoder = JSONDecoder()
-        records = text.split(separator: "\n").compactMap { line in
-            try? decoder.decode(StepRecord.self, from: Data(line.utf8))
-        }.filter { $0.step <= step }
-        try writeTextAtomically(records.map(MetricsLog.line).joined(), to: path)
+        let bytes = FileManager.default.contents(atPath: path) ?? Data()
+        records = bytes.split(separator: UInt8(ascii: "\n")).compactMap { try? decoded(StepRecord.self, from: $0) }
+            .filter { $0.step <= step }
+        try write()
     }
 
     /// Adds a record at the end of the file.
+    ///
+    /// - Throws: `FileError` when it cannot be written. It is one of the records all the same, and the next call, or
+    ///   `write`, writes it again.
     public mutating func append(_ record: StepRecord) throws(FileError) {
         records.append(record)
-        guard let file = FileHandle(forWritingAtPath: path) else {
-            throw FileError(
-                path: path, problem: "the metrics cannot be opened for writing (\(String(cString: strerror(errno))))")
-        }
-        defer { try? file.close() }
-        do {
-            try file.seekToEnd()
-            try file.write(contentsOf: Data(MetricsLog.line(record).utf8))
-        } catch {
-            throw FileError(path: path, problem: "the metrics cannot be written (\(systemReason(error)))")
-        }
+        guard isWritten else { return try write() }
+        isWritten = false
+        try appendText(encodedLine(record), to: path)
+        isWritten = true
     }
 
-    private static func line(_ record: StepRecord) -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys]
-        return (try? encoder.encode(record)).map { String(decoding: $0, as: UTF8.self) + "\n" } ?? ""
+    /// Writes the file anew, with all records.
+    public mutating func write() throws(FileError) {
+        isWritten = false
+        try writeTextAtomically(records.map(encodedLine).joined(), to: path)
+        isWritten = true
     }
 }

@@ -4,6 +4,8 @@ public struct TrainingReport: Sendable, Codable {
     public var recipe: String
     public var seed: Int
     public var steps: Int
+    /// Steps among them that were skipped because their loss or gradient was not finite; nil for none.
+    public var skippedSteps: Int?
     /// Numbers that were trained.
     public var parameters: Int
     /// Share of right answers on the test samples, looked at once, at the end; nil in a run that holds validation
@@ -29,12 +31,14 @@ public struct TrainingReport: Sendable, Codable {
     public var fovea: String
 
     public init(
-        recipe: String, seed: Int, steps: Int, parameters: Int, test: Evaluation?, train: Evaluation,
+        recipe: String, seed: Int, steps: Int, skippedSteps: Int = 0, parameters: Int, test: Evaluation?,
+        train: Evaluation,
         validation: Evaluation?, trainingSeconds: Double, peakMemoryBytes: Int, threads: Int
     ) {
         self.recipe = recipe
         self.seed = seed
         self.steps = steps
+        self.skippedSteps = skippedSteps == 0 ? nil : skippedSteps
         self.parameters = parameters
         testAccuracy = test?.accuracy
         testLoss = test?.loss

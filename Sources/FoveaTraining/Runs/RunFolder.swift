@@ -100,7 +100,26 @@ public final class RunFolder: Sendable {
 
     deinit {
         // Also of a folder that could not be opened: then there may be no lock.
-        if lock >= 0 { close(lock) }
+        guard lock >= 0 else { return }
+        // Not left to `close` alone: a process that is just being started may have a copy of the descriptor.
+        flock(lock, LOCK_UN)
+        close(lock)
+    }
+
+    /// Makes sure that this is still the folder that was opened.
+    ///
+    /// - Throws: `FileError` when it was removed, moved away or replaced; then another process may have its name.
+    func requireHeld() throws(FileError) {
+        var (held, found) = (stat(), stat())
+        guard fstat(lock, &held) == 0, stat(path + "/.lock", &found) == 0, held.st_ino == found.st_ino,
+            held.st_dev == found.st_dev
+        else {
+            throw FileError(
+                path: path,
+                problem:
+                    "the run's folder, or the .lock in it, was removed or replaced; what is trained cannot be saved "
+                    + "until it is back")
+        }
     }
 
     /// The path of one of the run's files.

@@ -76,6 +76,7 @@ struct FuzzOp: Sendable {
         broadcast("maximum") { a, b, d in d.isAway(a - b, from: 0) ? maximum(a, b) : nil },
         broadcast("minimum") { a, b, d in d.isAway(a - b, from: 0) ? minimum(a, b) : nil },
         broadcast("where") { a, b, d in select(d.mask(a.shape), a, else: b) },
+        broadcast("swiGLU") { a, b, _ in a.shape == b.shape ? swiGLU(a, b) : nil },
         broadcast("meanSquaredError") { a, b, _ in a.shape == b.shape && a.count > 0 ? meanSquaredError(a, b) : nil },
         broadcast("huberLoss") { a, b, d in
             guard a.shape == b.shape, d.isAway((a - b).abs(), from: 0.8) else { return nil }

@@ -1,0 +1,40 @@
+import Fovea
+
+extension Benchmark {
+    /// Reducers on one picture of LLaVA-1.5's size, 24 × 24 patches of width 1024, mostly to 64 tokens. Run by name alone:
+    /// they are measured against what they save, not against each other's products.
+    static let reducers: [Benchmark] = [
+        reducer("random", RandomSelection(keep: 64)), reducer("uniform", UniformSelection(keep: 64)),
+        reducer("average-pool", AveragePooling(keep: 64)),
+        reducer("downsample", Downsample(to: .init(rows: 8, columns: 8))),
+        reducer("tome", ToMe(keep: 64)), reducer("tome-r16", ToMe(r: 16)),
+        reducer("prumerge", PruMerge(budget: 64)), reducer("visionzip", VisionZip(budget: 64)),
+        reducer("divprune", DivPrune(keep: 64)), reducer("cdpruner", CDPruner(keep: 64)),
+        reducer("mustdrop-merge", MustDropMerge(window: 3, threshold: 0)),
+        reducer(
+            "focus-vision-sampler", FocusTokenSampler(1024, keyWidth: 32, keep: 64, key: RandomKey(seed: 0))),
+        sparseVLM,
+    ]
+
+    private static let grid = VisualTokens.Grid(rows: 24, columns: 24)
+
+    private static func reducer(_ name: String, _ method: some Compressor) -> Benchmark {
+        Benchmark(name: "reduce.\(name)") {
+            var tokens = VisualTokens(patches: .normal([1, 576, 1024], key: RandomKey(seed: 1)), grid: grid)
+            tokens.signals = EncoderSignals(
+                classAttention: Tensor.normal([1, 16, 576], key: RandomKey(seed: 2)).softmax(axis: 2),
+                keys: .normal([1, 576, 64], key: RandomKey(seed: 3)),
+                relevance: .normal([1, 576], key: RandomKey(seed: 4)))
+            return { _ = method(tokens) }
+        }
+    }
+
+    /// With the attention of 32 words.
+    private static let sparseVLM = Benchmark(name: "reduce.sparsevlm") {
+        let x = Tensor.normal([576, 1024], key: RandomKey(seed: 1))
+        let text = Tensor.normal([32, 1024], key: RandomKey(seed: 2))
+        let attention = Tensor.normal([16, 32, 576], key: RandomKey(seed: 3)).softmax(axis: 2)
+        let method = SparseVLM(keep: 64)
+        return { _ = method.reduction(x, attention: attention, raters: method.raters(x, text: text)) }
+    }
+}

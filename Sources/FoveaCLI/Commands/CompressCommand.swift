@@ -1,0 +1,140 @@
+import ArgumentParser
+import Foundation
+import Fovea
+
+/// `fovea compress`: one method on the features of pictures, and what became of each patch.
+struct CompressCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "compress", abstract: "Reduce visual tokens with one method, and tell which patches went where.",
+        discussion: """
+            The input is an npy file of features [B, N, C] or [N, C], a safetensors file that holds them as "features", or \
+            a PNG picture, whose patches are then compared by their pixels. A method that chooses by an encoder's \
+            attention finds it in the safetensors file as "class_attention" [B, H, N], beside "keys" [B, N, d] and \
+            "relevance" [B, N].
+
+            The output holds the tokens as "features", their "positions" (row and column in patch units), "sizes" \
+            (patches that each stands for), "mask", "provenance" [B, K, N] (how much of each patch is in each token) and \
+            "indices" (the patch that most of it is, −1 for none).
+            """)
+
+    @Argument(help: "The features, npy or safetensors, or a picture, PNG.")
+    var input: String
+
+    @Option(name: .shortAndLong, help: "The method: a module of the catalogue, such as divprune.")
+    var method: String
+
+    @Option(help: "Whose configuration and names (default: the method's first).")
+    var layout: String?
+
+    @Option(help: "How many tokens to keep, for methods that have a budget.")
+    var keep: Int?
+
+    @Option(help: "A configuration key of the method, key=value; may be repeated.")
+    var set: [String] = []
+
+    @Option(help: "The weights of a method that has some: safetensors.")
+    var weights: String?
+
+    @Option(help: "Rows and columns of the patches, such as 24x24 (default: a square).")
+    var grid: String?
+
+    @Option(help: "Pixels along a patch's side, for a picture.")
+    var patchSize = 14
+
+    @Option(name: .shortAndLong, help: "Where the tokens go, safetensors.")
+    var output: String
+
+    @Option(help: "A PNG file to draw in what was kept and merged where.")
+    var preview: String?
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    @OptionGroup var threads: ThreadOptions
+
+    private struct Summary: Encodable {
+        let method: String
+        let patches: Int
+        /// Of each sample.
+        let tokens: [Int]
+        let multiplyAdds: Int
+    }
+
+    func run() throws {
+        try threads.apply()
+        let source = try PatchSource(input, grid: grid, patchSize: patchSize)
+        let compressor = try compressor(for: source.tokens)
+        let reduced = withoutGradient { compressor(source.tokens) }
+        let provenance = TokenOrigins(reduced)
+        var outputs: NamedTensors = [
+            "features": reduced.features, "positions": reduced.positions, "sizes": reduced.sizes,
+            "mask": reduced.mask ?? .full([reduced.batch, reduced.count], 1, dtype: .bool),
+            "indices": provenance.indices,
+        ]
+        if let weights = reduced.provenance?.weights { outputs["provenance"] = weights.cast(to: .float32) }
+        let drawing = preview.map { _ in CompressionPreview(source, provenance).pixels }
+        try writeSafetensors(outputs, metadata: ["format": "pt", "method": method], to: output)
+        if let preview, let drawing { try writePNG(drawing, to: preview) }
+        let summary = Summary(
+            method: method, patches: source.tokens.count, tokens: provenance.counts,
+            multiplyAdds: compressor.cost(source.tokens.shape).multiplyAdds)
+        if json { printJSON(summary) } else { print(text(summary)) }
+    }
+
+    private func text(_ summary: Summary) -> String {
+        let (least, most) = (summary.tokens.min() ?? 0, summary.tokens.max() ?? 0)
+        let tokens = least == most ? "\(most)" : "\(least) to \(most)"
+        let share = summary.patches > 0 ? (Double(most) / Double(summary.patches)).percent : "–"
+        return "\(summary.method): \(summary.patches) patches → \(tokens) tokens (\(share)), "
+            + "\(summary.multiplyAdds.grouped) multiply-adds"
+    }
+
+    /// The method, as far as it can take the tokens.
+    private func compressor(for tokens: VisualTokens) throws -> any Compressor {
+        guard let entry = ModuleCatalogue.entry(method) else {
+            let nearest = nearestWord(to: method, among: ModuleCatalogue.entries.map(\.name))
+            throw CommandError("--method \(method): there is no such module; did you mean \(nearest)?")
+        }
+        let form = try PublishedModule(method, layout: layout ?? entry.forms[0].layout).form
+        var values: [String: ConfigurationValue] = [:]
+        for assignment in set {
+            guard let equals = assignment.firstIndex(of: "=") else {
+                throw CommandError("--set \(assignment): expected is key=value")
+            }
+            values[String(assignment[..<equals])] = value(String(assignment[assignment.index(after: equals)...]))
+        }
+        if let keep {
+            guard form.keys.contains(where: { $0.name == "keep" }) else {
+                throw CommandError(
+                    "--keep \(keep): \(method) has no budget; its keys, for --set, are "
+                        + form.keys.map(\.name).joined(separator: ", "))
+            }
+            values["keep"] = .int(keep)
+        }
+        if let widthKey = form.widthKey, values[widthKey] == nil { values[widthKey] = .int(tokens.width) }
+        let instance: any ModuleInstance
+        if let weights {
+            instance = try form.instance(
+                values, weights: try SafetensorsArchive(reading: weights).tensors(), owner: method, source: weights)
+        } else {
+            instance = try form.instance(values, owner: method)
+            guard instance.module.parameterCount == 0 else {
+                throw CommandError("\(method) has weights; name their file with --weights")
+            }
+        }
+        guard let compressor = instance.module as? any Compressor else {
+            throw CommandError("--method \(method): it does not work on an encoder's tokens alone; divprune would")
+        }
+        // How many tokens come out may depend on the picture: it is here.
+        let problem =
+            (compressor as? any TokenReducer).map { $0.refusal(of: tokens.shape) ?? $0.problem(with: tokens) }
+            ?? compressor.problem(with: tokens.shape)
+        if let problem { throw CommandError("\(input): \(method): \(problem)") }
+        return compressor
+    }
+
+    /// A value as JSON has it; what is none is a text.
+    private func value(_ text: String) -> ConfigurationValue {
+        (try? JSONDecoder().decode(ConfigurationValue.self, from: Data(text.utf8))) ?? .string(text)
+    }
+}

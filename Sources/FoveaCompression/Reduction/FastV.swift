@@ -1,0 +1,45 @@
+import FoveaNN
+import FoveaTensor
+
+/// FastV: between two layers of the decoder, the visual tokens that the last query attends to.
+///
+/// (Chen et al., "An image is worth 1/2 tokens after layer 2", 2024, §4; pkunlp-icler/FastV. The paper averages the
+/// attention of all queries; its code, and this, takes the last one's.)
+///
+///     φ_j = mean over heads of A[last, j];     kept = the `keep` largest, in their order
+public struct FastV: Module {
+    /// How many visual tokens remain.
+    public let keep: Int
+
+    public init(keep: Int) {
+        guard keep >= 1 else { trap("FastV", "a budget from 1 on is needed, not \(keep)") }
+        self.keep = keep
+    }
+
+    public mutating func visit(_ visitor: inout ModuleVisitor) {}
+
+    /// One sample's attention of the last query to the visual tokens, [H, N] → those that remain, ascending.
+    public func kept(attention: Tensor) -> [Int] {
+        Ranking.top(withoutGradient { attention.mean(axes: [0]) }.doubles, keep)
+    }
+}
+
+extension FastV {
+    /// The catalogue entry.
+    public static let entry = ModuleEntry(
+        "fastv", "keeps the visual tokens that the last query attends to",
+        forms: [
+            PublishedForm(
+                WeightLayout<FastV>("reference", []), keys: [.keep()],
+                inputs: [.init("x", "[B, N, C]"), .init("last_row_attention", "[B, H, N]")],
+                outputs: [.init("kept", "[B, K]", .indices), .init("tokens", "[B, K, C]")], sample: ["keep": 3],
+                sampleInputs: { ["x": $0.uniform([2, 7, 3]), "last_row_attention": $0.uniform([2, 2, 7], 0...0.3)] },
+                make: { FastV(keep: $0.int("keep")) },
+                run: { method, inputs in
+                    let reductions = inputs["last_row_attention"].members.map {
+                        TokenReduction(keeping: method.kept(attention: $0))
+                    }
+                    return ["kept": reductions.keptIndices, "tokens": inputs["x"].reduced(by: reductions)]
+                })
+        ])
+}

@@ -1,0 +1,297 @@
+import FoveaNN
+import FoveaTensor
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Darwin)
+import Darwin
+#endif
+
+// FiCoCo: filter redundant tokens, correlate them with the others, compress them into those.
+// (Han et al., "Filter, correlate, compress: training-free token reduction for MLLM acceleration", 2024, version 4,
+// §3 and appendix; `llava/model/multimodal_encoder/FiCoCo_V.py` and `language_model/FiCoCo_L.py` of
+// kawhiiiileo/FiCoCo. docs/methods/ficoco.md lists where the two differ.)
+
+/// The steps that FiCoCo-V and FiCoCo-L share once the redundancy s of each token is known.
+///
+///     S = the n tokens of highest s,  T = the others
+///     τ_i = the ε-quantile of C_iT;   i ∈ S is correlated with j ∈ T where C_ij ≥ τ_i
+///     α_ij = C_ij / Σ C_ij'  over the correlated j',   or a softmax over them where C are logits
+///     x_j ← (x_j + Σ_i α_ij x_i) / (1 + Σ_i α_ij)
+enum FiCoCo {
+    /// One sample.
+    ///
+    /// - Parameters:
+    ///   - redundancy: s of each token.
+    ///   - remove: n, at most all but one.
+    ///   - correlation: C, [N, N]; gradients flow through the mixture.
+    ///   - areLogits: whether weights are a softmax.
+    ///   - epsilon: ε.
+    static func reduction(
+        redundancy: [Double], remove: Int, correlation: Tensor, areLogits: Bool, epsilon: Double
+    ) -> TokenReduction {
+        let n = redundancy.count
+        let removed = min(max(remove, 0), n - 1)
+        guard removed > 0 else { return TokenReduction(keeping: Array(0..<n)) }
+        let sources = Ranking.top(redundancy, removed)
+        let isSource = Set(sources)
+        let targets = (0..<n).filter { !isSource.contains($0) }
+        let values = correlation.doubles
+        var merges: [TokenReduction.Merge] = []
+        var origins: [Int] = []  // which of the sources each merge is of
+        var peaks: [Double] = []
+        for (origin, source) in sources.enumerated() {
+            let line = targets.map { values[source * n + $0] }
+            let threshold = Ranking.quantile(line, epsilon)
+            var peak = -Double.infinity
+            for (place, value) in line.enumerated() where value >= threshold || targets.count == 1 {
+                merges.append(.init(source: source, place: place))
+                origins.append(origin)
+                peak = max(peak, value)
+            }
+            peaks.append(peak)
+        }
+        let dtype = correlation.dtype
+        var weights = correlation.flattened()
+            .selecting(axis: 0, .indices(merges.map { $0.source * n + targets[$0.place] }))
+        if areLogits {
+            // Any shift leaves a softmax as it is; the largest keeps exp in range.
+            weights = (weights - Tensor(origins.map { peaks[$0] }, shape: [origins.count]).cast(to: dtype)).exp()
+        } else if peaks.contains(0) {
+            // Probabilities too small for the type say nothing: what is correlated then counts the same.
+            weights = weights + Tensor(origins.map { peaks[$0] == 0 ? 1.0 : 0 }, shape: [origins.count]).cast(to: dtype)
+        }
+        let rows = Tensor.indices(origins)
+        let sums = Tensor.zeros([sources.count], dtype: dtype).addingAt(axis: 0, rows, weights)
+        return .means(
+            kept: targets, merges: merges, weights: weights / sums.selecting(axis: 0, rows),
+            own: .ones([targets.count], dtype: dtype))
+    }
+}
+
+/// FiCoCo-V: in a layer of the vision encoder, between attention and MLP.
+///
+///     s_i = λ v_i / ‖v‖ − (1 − λ) a_i / ‖a‖      v: what a patch receives from the others, a: from the class token
+///
+/// and in each window of the picture the most redundant patch is more so by the factor c, so that removals spread. With
+/// `.probabilities`, as the paper says, v is the column mean of the attention after softmax; with `.logits`, as the code
+/// does, the row mean of the logits before it.
+public struct FiCoCoV: Module {
+    /// What A is.
+    public enum Mode: String, Sendable, CaseIterable {
+        case probabilities, logits
+    }
+
+    public let mode: Mode
+    /// The raster that positions are cells of.
+    public let grid: VisualTokens.Grid
+    /// n, how many patches a layer removes.
+    public let remove: Int
+    /// λ.
+    public let lambda: Double
+    /// c.
+    public let boost: Double
+    /// Cells along a window's side.
+    public let window: Int
+    /// ε.
+    public let epsilon: Double
+
+    /// - Parameters:
+    ///   - mode: what A is.
+    ///   - grid: the raster that positions are cells of.
+    ///   - remove: n, how many patches a layer removes.
+    ///   - lambda: λ.
+    ///   - boost: c.
+    ///   - window: cells along a window's side.
+    ///   - epsilon: ε.
+    public init(
+        mode: Mode = .probabilities, grid: VisualTokens.Grid, remove: Int, lambda: Double = 0.35, boost: Double = 2,
+        window: Int = 2, epsilon: Double = 0.998
+    ) {
+        guard window >= 1, (0...1).contains(epsilon) else {
+            trap("FiCoCoV", "windows from 1 on and ε from 0 to 1 are needed, not \(window) and \(epsilon)")
+        }
+        self.mode = mode
+        self.grid = grid
+        self.remove = remove
+        self.lambda = lambda
+        self.boost = boost
+        self.window = window
+        self.epsilon = epsilon
+    }
+
+    public mutating func visit(_ visitor: inout ModuleVisitor) {}
+
+    /// One sample.
+    ///
+    /// - Parameters:
+    ///   - logits: of the layer's attention before softmax, the class token first, [H, 1 + N, 1 + N].
+    ///   - positions: the cell of each patch.
+    public func reduction(logits: Tensor, positions: [Int]) -> TokenReduction {
+        let n = positions.count
+        let a = (mode == .probabilities ? logits.softmax(axis: 2) : logits).mean(axes: [0])
+        let patches = a.sliced(axis: 0, 1..<1 + n).sliced(axis: 1, 1..<1 + n)
+        let received = withoutGradient { patches.detached.mean(axes: [mode == .probabilities ? 0 : 1]) }.doubles
+        let ofClass = withoutGradient { a.detached.sliced(axis: 0, 0..<1).sliced(axis: 1, 1..<1 + n) }.doubles
+        let (v, c) = (normalized(received), normalized(ofClass))
+        let redundancy = boosted((0..<n).map { lambda * v[$0] - (1 - lambda) * c[$0] }, positions)
+        return FiCoCo.reduction(
+            redundancy: redundancy, remove: remove, correlation: patches.contiguous(), areLogits: mode == .logits,
+            epsilon: epsilon)
+    }
+
+    private func normalized(_ x: [Double]) -> [Double] {
+        let norm = x.reduce(0) { $0 + $1 * $1 }.squareRoot()
+        return norm > 0 ? x.map { $0 / norm } : x
+    }
+
+    /// The highest score of each window, farther from zero on the redundant side.
+    private func boosted(_ scores: [Double], _ positions: [Int]) -> [Double] {
+        let across = (grid.columns + window - 1) / window
+        var best: [Int: Int] = [:]
+        for (token, cell) in positions.enumerated() {
+            let place = cell / grid.columns / window * across + cell % grid.columns / window
+            if let other = best[place], scores[other] >= scores[token] { continue }
+            best[place] = token
+        }
+        var scores = scores
+        for token in best.values { scores[token] = scores[token] > 0 ? scores[token] * boost : scores[token] / boost }
+        return scores
+    }
+
+    /// The catalogue entry.
+    public static let entry = ModuleEntry(
+        "ficoco-v", "redundant patches go into those they are correlated with, in the encoder",
+        forms: [
+            PublishedForm(
+                WeightLayout<FiCoCoV>("reference", []),
+                keys: [
+                    .choice("mode", "what attention is", of: Mode.allCases.map(\.rawValue), default: "probabilities"),
+                    .grid, .size("remove", "how many patches go", atLeast: 0),
+                    .number("lambda", "weight of what a patch receives from the others", default: 0.35),
+                    .number("c", "how much more redundant a window's most redundant patch is", default: 2),
+                    .size("window", "cells along a window's side", default: 2),
+                    .number("epsilon", "quantile from which tokens are correlated", default: 0.998),
+                ],
+                inputs: [
+                    .init("x", "[B, N, D]"), .init("positions", "[B, N]", .indices),
+                    .init("logits", "[B, H, 1+N, 1+N]"),
+                ],
+                outputs: [.init("tokens", "[B, K, D]"), .init("kept", "[B, K]", .indices)],
+                sample: ["grid": [2, 4], "remove": 3, "epsilon": 0.7],
+                sampleInputs: {
+                    let cells = Tensor([Int64](0..<8), shape: [1, 8]).repeated(2, axis: 0)
+                    return ["x": $0.uniform([2, 8, 3]), "positions": cells, "logits": $0.uniform([2, 2, 9, 9])]
+                },
+                make: {
+                    FiCoCoV(
+                        mode: Mode(rawValue: $0.string("mode"))!, grid: $0.grid, remove: $0.int("remove"),
+                        lambda: $0.double("lambda"), boost: $0.double("c"), window: $0.int("window"),
+                        epsilon: try $0.share("epsilon"))
+                },
+                run: { method, inputs in
+                    let x = try inputs.filled("x")
+                    let reductions = try zip(inputs["logits"].members, inputs["positions"].members).map {
+                        logits, positions in
+                        let cells: [Int64] = positions.contiguous().scalars()
+                        guard let stray = cells.first(where: { !(0..<Int64(method.grid.count)).contains($0) }) else {
+                            return method.reduction(logits: logits, positions: cells.map(Int.init))
+                        }
+                        throw ModuleInputError(
+                            "input positions has \(stray), which is no cell of a grid of \(method.grid)")
+                    }
+                    return ["tokens": x.reduced(by: reductions), "kept": reductions.keptIndices]
+                })
+        ])
+}
+
+/// FiCoCo-L: in a layer of the decoder, visual tokens alone.
+///
+///     B = softmax of the visual queries over the visual keys, without causal mask;  R = of the text's queries over them
+///     s_i  = β mean_j B_ji − (1 − β) mean_k R_ki
+///     C_ij = γ B_ij + (1 − γ) / M Σ_k R_ki R_kj
+///
+/// Without text β and γ are 1.
+public struct FiCoCoL: Module {
+    /// n, how many tokens a layer removes.
+    public let remove: Int
+    /// β.
+    public let beta: Double
+    /// γ.
+    public let gamma: Double
+    /// ε.
+    public let epsilon: Double
+
+    /// - Parameters:
+    ///   - remove: n, how many tokens a layer removes.
+    ///   - beta: β.
+    ///   - gamma: γ.
+    ///   - epsilon: ε.
+    public init(remove: Int, beta: Double = 0.6, gamma: Double = 0.6, epsilon: Double = 0.998) {
+        guard (0...1).contains(epsilon) else { trap("FiCoCoL", "ε from 0 to 1 is needed, not \(epsilon)") }
+        self.remove = remove
+        self.beta = beta
+        self.gamma = gamma
+        self.epsilon = epsilon
+    }
+
+    public mutating func visit(_ visitor: inout ModuleVisitor) {}
+
+    /// One sample.
+    ///
+    /// - Parameters:
+    ///   - visual: logits of visual queries and keys, [H, N, N].
+    ///   - text: logits of the text's queries and the visual keys, [H, M, N].
+    public func reduction(visual: Tensor, text: Tensor) -> TokenReduction {
+        let b = visual.softmax(axis: 2).mean(axes: [0])
+        var redundancy = withoutGradient { b.detached.mean(axes: [0]) }.doubles
+        var correlation = b
+        let m = text.shape[1]
+        if m > 0 {
+            let r = text.softmax(axis: 2).mean(axes: [0])
+            let asked = withoutGradient { r.detached.mean(axes: [0]) }.doubles
+            redundancy = redundancy.indices.map { beta * redundancy[$0] - (1 - beta) * asked[$0] }
+            correlation = b * gamma + matmul(r.transposed(0, 1), r) * ((1 - gamma) / Double(m))
+        }
+        return FiCoCo.reduction(
+            redundancy: redundancy, remove: remove, correlation: correlation, areLogits: false, epsilon: epsilon)
+    }
+
+    /// The catalogue entry.
+    public static let entry = ModuleEntry(
+        "ficoco-l", "redundant visual tokens go into those they are correlated with, in the decoder",
+        forms: [
+            PublishedForm(
+                WeightLayout<FiCoCoL>("reference", []),
+                keys: [
+                    .size("remove", "how many tokens go", atLeast: 0),
+                    .number("beta", "weight of visual attention in redundancy", default: 0.6),
+                    .number("gamma", "weight of visual attention in correlation", default: 0.6),
+                    .number("epsilon", "quantile from which tokens are correlated", default: 0.998),
+                ],
+                inputs: [
+                    .init("x", "[B, N, D]"), .init("visual_logits", "[B, H, N, N]"),
+                    .init("text_logits", "[B, H, M, N]"),
+                ],
+                outputs: [.init("tokens", "[B, K, D]"), .init("kept", "[B, K]", .indices)],
+                sample: ["remove": 3, "epsilon": 0.7],
+                sampleInputs: {
+                    [
+                        "x": $0.uniform([2, 7, 3]), "visual_logits": $0.uniform([2, 2, 7, 7]),
+                        "text_logits": $0.uniform([2, 2, 3, 7]),
+                    ]
+                },
+                make: {
+                    FiCoCoL(
+                        remove: $0.int("remove"), beta: $0.double("beta"), gamma: $0.double("gamma"),
+                        epsilon: try $0.share("epsilon"))
+                },
+                run: { method, inputs in
+                    let x = try inputs.filled("x")
+                    let reductions = zip(inputs["visual_logits"].members, inputs["text_logits"].members).map {
+                        method.reduction(visual: $0, text: $1)
+                    }
+                    return ["tokens": x.reduced(by: reductions), "kept": reductions.keptIndices]
+                })
+        ])
+}

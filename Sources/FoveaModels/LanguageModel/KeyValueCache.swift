@@ -1,0 +1,124 @@
+import FoveaCompression
+import FoveaNN
+import FoveaTensor
+
+/// Which positions the tokens have that are left once some were taken away.
+public enum PositionPolicy: String, Sendable, CaseIterable {
+    /// 0, 1, 2, … in each layer: a token's position is how many the layer holds before it.
+    case compact
+    /// What they had in the whole text.
+    case original
+}
+
+/// What a language model keeps of a text while it goes on: for each layer the keys and values of the tokens that the
+/// layer saw.
+///
+/// Layers may hold different numbers of tokens, and samples too: what a reducer took away before a layer, the layer does
+/// not hold. Shorter samples are padded, behind or in between, and the padding is masked. A value: a copy is a fork of
+/// the text, as beams need it.
+public struct KeyValueCache: Sendable {
+    /// What one layer holds.
+    public struct Layer: Sendable {
+        /// Keys, turned, and values, [B, G, M, d] each; nil while there is nothing.
+        public internal(set) var context: MultiHeadAttention.Context?
+        /// The positions that the keys are turned by, float64 [B, M].
+        public internal(set) var positions = Tensor.zeros([0, 0], dtype: .float64)
+        /// How many patches each token stands for, float32 [B, M].
+        public internal(set) var sizes = Tensor.zeros([0, 0])
+        /// Which tokens are real, bool [B, M]; nil when all are.
+        public internal(set) var mask: Tensor?
+
+        /// M, padding included.
+        public var count: Int { context?.keys.shape[2] ?? 0 }
+
+        /// How many real tokens each sample has.
+        public func counts(batch: Int) -> [Int] {
+            guard let mask else { return Array(repeating: count, count: batch) }
+            let flags: [Bool] = mask.scalars()
+            return (0..<batch).map { flags[$0 * count..<($0 + 1) * count].count { $0 } }
+        }
+    }
+
+    public internal(set) var layers: [Layer]
+    /// How many real tokens each sample's text has had so far, those included that were taken away; empty while the text
+    /// has not begun.
+    public internal(set) var seen: [Int] = []
+    public let policy: PositionPolicy
+    /// Whether a reducer had sizes counted in attention: from then on they are.
+    var countsSizes = false
+    /// The base of the rotary angles.
+    private let rotaryBase: Double
+
+    /// The cache of a text that has not begun.
+    ///
+    /// - Parameters:
+    ///   - model: whose text it is.
+    ///   - policy: which positions tokens have once some were taken away.
+    public init(for model: LanguageModel, policy: PositionPolicy = .compact) {
+        layers = Array(repeating: Layer(), count: model.layers.count)
+        self.policy = policy
+        rotaryBase = model.options.rotaryBase
+    }
+
+    /// Takes tokens out of a layer for good, as methods do that know only at the end which ones mattered (MustDrop).
+    /// Under `.compact` the keys that remain are turned to their new positions.
+    ///
+    /// - Parameters:
+    ///   - indices: int64 [B, K], ascending, of the M tokens that the layer holds; −1 behind the last of a sample that has
+    ///     fewer.
+    ///   - layer: from 0 on.
+    public mutating func keep(_ indices: Tensor, inLayer layer: Int) {
+        guard let context = layers[layer].context, indices.rank == 2, indices.shape[0] == context.keys.shape[0] else {
+            trap("KeyValueCache", "indices [B, K] of the tokens of a layer are needed", indices)
+        }
+        func kept(_ x: Tensor) -> Tensor { x.transposed(1, 2).rowsOfSamples(indices).transposed(1, 2) }
+        let real = indices .>= 0
+        var held = layers[layer]
+        held.mask = held.mask.map { $0.rowsOfSamples(indices) .& real } ?? real
+        let old = held.positions.rowsOfSamples(indices)
+        held.sizes = held.sizes.rowsOfSamples(indices)
+        var keys = kept(context.keys)
+        if policy == .compact {
+            // Rotations add up: turning by the difference of two positions leads from one to the other.
+            held.positions = LayerTokens(features: .zeros(indices.shape + [0]), mask: held.mask).ranks
+            let angles = RotaryAngles(
+                positions: (held.positions - old).unsqueezed(1), width: keys.shape[3], base: rotaryBase)
+            keys = keys.rotaryEmbedded(angles)
+        } else {
+            held.positions = old
+        }
+        held.context = .init(keys: keys, values: kept(context.values))
+        layers[layer] = held
+    }
+
+    /// Bytes that keys and values take.
+    public var byteCount: Int {
+        layers.reduce(0) { sum, layer in
+            guard let context = layer.context else { return sum }
+            return sum + (context.keys.count + context.values.count) * context.keys.dtype.size
+        }
+    }
+}
+
+extension KeyValueCache.Layer {
+    /// The same with the next tokens behind.
+    ///
+    /// - Parameters:
+    ///   - next: their keys and values.
+    ///   - positions: those that the keys are turned by, [B, T].
+    ///   - tokens: what else is known of them.
+    mutating func append(_ next: MultiHeadAttention.Context, positions: Tensor, of tokens: LayerTokens) {
+        guard let context else {
+            (self.context, self.positions, sizes, mask) = (next, positions, tokens.sizes, tokens.mask)
+            return
+        }
+        if mask != nil || tokens.mask != nil {
+            let real = { (shape: [Int]) in Tensor.full(shape, 1, dtype: .bool) }
+            mask = concatenated(
+                [mask ?? real([tokens.batch, count]), tokens.mask ?? real([tokens.batch, tokens.count])], axis: 1)
+        }
+        self.positions = concatenated([self.positions, positions], axis: 1)
+        sizes = concatenated([sizes, tokens.sizes], axis: 1)
+        self.context = context.followed(by: next)
+    }
+}
