@@ -83,13 +83,11 @@ public struct HyperAttention: Module {
         }
         let inner = attention.query.weight.shape[0]
         switch fusion {
-        case .featureGates: featureGate = .zeros([inner], dtype: keyValue.weight.dtype)
-        case .tokenGates:
-            tokenGate = Linear(inner, 1, bias: false, initializer: .zeros, key: RandomKey(seed: 0))
-                .cast(to: keyValue.weight.dtype)
+        case .featureGates: featureGate = .zeros([inner])
+        case .tokenGates: tokenGate = Linear(inner, 1, bias: false, initializer: .zeros, key: RandomKey(seed: 0))
         case .joint: break
         }
-        // Half precision is for weights that stay as they are.
+        // In the layer's type; half precision is for weights that stay as they are.
         let dtype = attention.key.weight.dtype
         self = cast(to: dtype.isDifferentiable ? dtype : .float32)
     }
