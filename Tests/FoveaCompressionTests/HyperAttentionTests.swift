@@ -121,6 +121,11 @@ private func places(_ starts: [Int]...) -> PicturePlaces { PicturePlaces(starts)
         }
         #expect((injection.featureGate == nil) == (fusion != .featureGates))
         #expect((injection.tokenGate == nil) == (fusion != .tokenGates))
+        // All in the type of the layer, in float32 beside half precision.
+        for (dtype, own) in [(DType.float64, DType.float64), (.bfloat16, .float32)] {
+            let injection = HyperAttention(in: attention.cast(to: dtype), fusion: fusion)
+            #expect(injection.parameters.values.allSatisfy { $0.dtype == own })
+        }
         // Without biases of the text, pictures have none.
         let plain = SelfAttention(8, heads: 2, key: RandomKey(seed: 5))
         #expect(HyperAttention(in: plain, fusion: fusion).keyValue.bias == nil)

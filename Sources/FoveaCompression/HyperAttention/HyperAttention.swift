@@ -65,7 +65,8 @@ public struct HyperAttention: Module {
     /// The injection of a layer whose attention to the text is given.
     ///
     /// - Parameters:
-    ///   - attention: the layer's own; keys and values of pictures start as its keys and values of text.
+    ///   - attention: the layer's own; keys and values of pictures start as its keys and values of text, in float32 where
+    ///     these are of half precision.
     ///   - fusion: which of the definitions.
     ///   - rotaryBase: of the layer's rotary angles.
     ///   - dropout: the share of attention weights that is dropped in training.
@@ -82,12 +83,13 @@ public struct HyperAttention: Module {
         }
         let inner = attention.query.weight.shape[0]
         switch fusion {
-        case .featureGates: featureGate = .zeros([inner], dtype: keyValue.weight.dtype)
-        case .tokenGates:
-            tokenGate = Linear(inner, 1, bias: false, initializer: .zeros, key: RandomKey(seed: 0))
-                .cast(to: keyValue.weight.dtype)
+        case .featureGates: featureGate = .zeros([inner])
+        case .tokenGates: tokenGate = Linear(inner, 1, bias: false, initializer: .zeros, key: RandomKey(seed: 0))
         case .joint: break
         }
+        // In the layer's type; half precision is for weights that stay as they are.
+        let dtype = attention.key.weight.dtype
+        self = cast(to: dtype.isDifferentiable ? dtype : .float32)
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {
