@@ -139,7 +139,9 @@ struct FeaturesTests {
         .init("labels with fractions", mentions: ["labels are float32 [48]"]) {
             $0["labels"] = $0["labels"]!.cast(to: .float32)
         },
-        .init("a negative label", mentions: ["a label is -1"]) { $0["labels"] = $0["labels"]! - Tensor([Int64(1)]) },
+        .init("a negative label", mentions: ["a label is -1"]) {
+            $0["labels"] = ($0["labels"]!.cast(to: .float64) - 1).cast(to: .int64)
+        },
         .init("not as many samples", mentions: ["[48, 16, 4]", "[47]", "not as many"]) {
             $0["labels"] = $0["labels"]!.sliced(axis: 0, 0..<47)
         },

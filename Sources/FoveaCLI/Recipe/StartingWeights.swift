@@ -68,8 +68,9 @@ extension Recipe {
         _ fresh: AnyCompressor, taking weights: NamedTensors, _ source: String
     ) throws -> AnyCompressor {
         var native = fresh
+        // Published names may share a few with ours, such as the latents'.
         let names = Set(fresh.parameters.keys)
-        if weights.keys.contains(where: names.contains) {
+        if 2 * weights.keys.count(where: names.contains) > weights.count {
             try native.load(from: weights, source: source)
             return native
         }

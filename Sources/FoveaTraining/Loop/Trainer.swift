@@ -82,9 +82,12 @@ public struct Trainer<Task: TrainingTask>: Sendable {
             let isLast = state.step == settings.steps
             let stops = !isLast && shouldStop()
             var evaluation: Evaluation?
-            if state.step % settings.logEvery == 0 || isLast, state.window.steps > 0 {
+            // Where every step of a window was left out its notes go into the next record, or into a last one that has
+            // the loss of the record before.
+            let last = isLast && !state.window.notes.isEmpty ? log.records.last : nil
+            if state.step % settings.logEvery == 0 || isLast, state.window.steps > 0 || last != nil {
                 if state.step % settings.validateEvery == 0 || isLast { evaluation = task.validate(state.result) }
-                let record = record(state, rate, norm, evaluation, seconds(since: windowStart, clock))
+                let record = record(state, rate, norm, evaluation, seconds(since: windowStart, clock), after: last)
                 do {
                     try log.append(record)
                 } catch {
@@ -113,12 +116,13 @@ public struct Trainer<Task: TrainingTask>: Sendable {
 
     private func record(
         _ state: TrainingState<Task.Model>, _ rate: Double, _ norm: Double, _ evaluation: Evaluation?,
-        _ seconds: Double
+        _ seconds: Double, after last: StepRecord?
     ) -> StepRecord {
         let window = state.window
+        let mean = (window.loss / Double(max(1, window.steps)), Double(window.right) / Double(max(1, window.samples)))
+        let (loss, accuracy) = window.steps > 0 ? mean : (last?.loss ?? 0, last?.accuracy ?? 0)
         return StepRecord(
-            step: state.step, loss: window.loss / Double(window.steps),
-            accuracy: Double(window.right) / Double(max(1, window.samples)), learningRate: rate, gradientNorm: norm,
+            step: state.step, loss: loss, accuracy: accuracy, learningRate: rate, gradientNorm: norm,
             samplesPerSecond: Double(window.steps * task.batchSize) / max(1e-9, seconds), seconds: state.seconds,
             validationAccuracy: evaluation?.accuracy, notes: window.notes.isEmpty ? nil : window.notes)
     }
