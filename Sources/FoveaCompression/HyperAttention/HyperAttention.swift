@@ -82,14 +82,15 @@ public struct HyperAttention: Module {
             attention.value.bias.map { bias.interleaved(with: $0, heads: attention.keyHeads) }
         }
         let inner = attention.query.weight.shape[0]
+        // In the layer's type; half precision is for weights that stay as they are.
+        let dtype = attention.key.weight.dtype.isDifferentiable ? attention.key.weight.dtype : .float32
+        keyValue = keyValue.cast(to: dtype)
         switch fusion {
-        case .featureGates: featureGate = .zeros([inner])
-        case .tokenGates: tokenGate = Linear(inner, 1, bias: false, initializer: .zeros, key: RandomKey(seed: 0))
+        case .featureGates: featureGate = .zeros([inner], dtype: dtype)
+        case .tokenGates:
+            tokenGate = Linear(inner, 1, bias: false, initializer: .zeros, key: RandomKey(seed: 0)).cast(to: dtype)
         case .joint: break
         }
-        // In the layer's type; half precision is for weights that stay as they are.
-        let dtype = attention.key.weight.dtype
-        self = cast(to: dtype.isDifferentiable ? dtype : .float32)
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {
