@@ -81,7 +81,7 @@ enum RecipeSchema {
             "training.onNonFinite", .choice(["stop", "skip"]), default: .text("stop"),
             "what to do with a step whose loss or gradient norm is NaN or infinite"),
         .init(
-            "training.spikeDeviations", .number(0...1e9, aboveZero: true), default: .number(8),
+            "training.spikeDeviations", .number(0...1e9, aboveZero: true), default: .none,
             "deviations above the usual at which a loss or gradient norm is reported; null for never"),
         .init(
             "training.labelSmoothing", .number(0...0.9), default: .number(0),
