@@ -112,13 +112,14 @@ struct PublishedRefusalTests {
     func weights(_ fixture: String) throws {
         let bench = try Workbench()
         let all = try SafetensorsFile(reading: path(fixture) + "/weights.safetensors").tensors()
-        // A bias: no configuration is read from the number of them.
-        let name = try #require(all.keys.sorted().last { $0.hasSuffix("bias") })
+        // A bias, or the last norm: no configuration is read from the number of them.
+        let name = try #require(
+            all.keys.sorted().last { $0.hasSuffix("bias") } ?? all.keys.sorted().last { $0.hasSuffix("norm.weight") })
         let shape = all[name]!.shape
         let short = String(name.split(separator: ".").suffix(2).joined(separator: "."))
         var folder = try prepare(bench, fixture, weights: { $0[name] = nil })
         try bench.refuses(try arguments(folder), mentions: ["w.safetensors", "1 missing", short])
-        folder = try prepare(bench, fixture, weights: { $0[name.dropLast(4) + "extra"] = .ones([2]) })
+        folder = try prepare(bench, fixture, weights: { $0[name.split(separator: ".").dropLast().joined(separator: ".") + ".extra"] = .ones([2]) })
         try bench.refuses(try arguments(folder), mentions: ["w.safetensors", "1 unexpected", "extra"])
         folder = try prepare(bench, fixture, weights: { $0[name] = .ones([shape[0] + 1]) })
         try bench.refuses(

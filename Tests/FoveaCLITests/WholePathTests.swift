@@ -45,7 +45,7 @@ struct WholePathTests {
         let output = try bench.prints([
             "train", recipe, "--dry-run", "--set", data, "--set", "compressor.num_latents=3",
         ])
-        #expect(output.contains("1,347 training pictures"))
+        #expect(output.contains("trained on 1,347 pictures of 8 × 8"))
         #expect(output.contains("→ 3 of width 48"))
     }
 

@@ -127,7 +127,10 @@ private func picture(
                     _ = reducer(tokens)
                     let counted = MatrixProduct.multiplyAdds - before
                     let stated = reducer.cost(tokens.shape).multiplyAdds
-                    #expect(counted <= stated && stated <= 2 * counted, "\(method.testDescription), \(budget)")
+                    // Where tokens are mixed so are their places and sizes: three more columns, which nobody states.
+                    let known = 3 * reducer.outputShape(tokens.shape).count * tokens.count
+                    let isTrue = counted <= stated + known && stated <= 2 * counted
+                    #expect(isTrue, "\(method.testDescription), \(budget): \(stated) stated, \(counted) counted")
                 }
             }
         }

@@ -143,8 +143,11 @@ extension PruMerge {
                 outputs: [.init("tokens", "[B, L, C]"), .init("mask", "[B, L]", .mask)],
                 sample: ["neighbours": 2, "keep": 3],
                 sampleInputs: {
-                    [
-                        "x": $0.uniform([2, 7, 3]), "keys": $0.uniform([2, 7, 4]),
+                    // Keys on a half circle, no two pairs of them equally far apart: a small step changes no neighbour.
+                    let angles = (0..<14).map { 0.08 * Double($0 % 7 * ($0 % 7)) }
+                    return [
+                        "x": $0.uniform([2, 7, 3]),
+                        "keys": Tensor(angles.flatMap { [cosine($0), sine($0)] }, shape: [2, 7, 2]),
                         "cls_attention": $0.uniform([2, 7], 0...0.3),
                     ]
                 },
