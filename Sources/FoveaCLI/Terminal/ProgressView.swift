@@ -39,7 +39,8 @@ final class ProgressView {
         case .checkpointed: break
         case .skipped(let error): warn("\(error); skipped")
         case .spiked(let step, let quantity, let value, let usual):
-            warn("step \(step): the \(quantity) is \(value.fixed(3)), and usually about \(usual.fixed(3))")
+            finish()
+            print("step \(step): the \(quantity) is \(value.fixed(3)), and usually about \(usual.fixed(3))")
         case .writeFailed(let step, let error):
             warn("step \(step): \(error); the run goes on and tries again at the next checkpoint")
         }
