@@ -119,7 +119,9 @@ struct PublishedRefusalTests {
         let short = String(name.split(separator: ".").suffix(2).joined(separator: "."))
         var folder = try prepare(bench, fixture, weights: { $0[name] = nil })
         try bench.refuses(try arguments(folder), mentions: ["w.safetensors", "1 missing", short])
-        folder = try prepare(bench, fixture, weights: { $0[name.split(separator: ".").dropLast().joined(separator: ".") + ".extra"] = .ones([2]) })
+        folder = try prepare(
+            bench, fixture,
+            weights: { $0[name.split(separator: ".").dropLast().joined(separator: ".") + ".extra"] = .ones([2]) })
         try bench.refuses(try arguments(folder), mentions: ["w.safetensors", "1 unexpected", "extra"])
         folder = try prepare(bench, fixture, weights: { $0[name] = .ones([shape[0] + 1]) })
         try bench.refuses(

@@ -144,10 +144,10 @@ extension PruMerge {
                 sample: ["neighbours": 2, "keep": 3],
                 sampleInputs: {
                     // Keys on a half circle, no two pairs of them equally far apart: a small step changes no neighbour.
-                    let angles = (0..<14).map { 0.08 * Double($0 % 7 * ($0 % 7)) }
+                    let angles = Tensor((0..<14).map { 0.08 * Double($0 % 7 * ($0 % 7)) }, shape: [2, 7, 1])
                     return [
                         "x": $0.uniform([2, 7, 3]),
-                        "keys": Tensor(angles.flatMap { [cosine($0), sine($0)] }, shape: [2, 7, 2]),
+                        "keys": concatenated([angles.cos(), angles.sin()], axis: 2),
                         "cls_attention": $0.uniform([2, 7], 0...0.3),
                     ]
                 },
