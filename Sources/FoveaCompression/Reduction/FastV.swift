@@ -10,10 +10,18 @@ import FoveaTensor
 public struct FastV: Module {
     /// How many visual tokens remain.
     public let keep: Int
+    /// In a decoder, the first layer that sees fewer.
+    public let layer: Int
 
-    public init(keep: Int) {
-        guard keep >= 1 else { trap("FastV", "a budget from 1 on is needed, not \(keep)") }
+    /// - Parameters:
+    ///   - keep: how many visual tokens remain.
+    ///   - layer: in a decoder, the first layer that sees fewer, from 1 on.
+    public init(keep: Int, layer: Int = 2) {
+        guard keep >= 1, layer >= 1 else {
+            trap("FastV", "a budget and a layer from 1 on are needed, not \(keep) and \(layer)")
+        }
         self.keep = keep
+        self.layer = layer
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {}
@@ -21,6 +29,16 @@ public struct FastV: Module {
     /// One sample's attention of the last query to the visual tokens, [H, N] → those that remain, ascending.
     public func kept(attention: Tensor) -> [Int] {
         Ranking.top(withoutGradient { attention.mean(axes: [0]) }.doubles, keep)
+    }
+}
+
+extension FastV: AttentionCut {
+    public func rows(of tokens: LayerTokens) -> [[Int]] {
+        tokens.real.map { real in real.lastIndex(of: true).map { [$0] } ?? [] }
+    }
+
+    public func reduction(_ x: Tensor, attention: Tensor, positions: [Int], sample: Int) -> TokenReduction {
+        TokenReduction(keeping: kept(attention: attention.squeezed(1)))
     }
 }
 

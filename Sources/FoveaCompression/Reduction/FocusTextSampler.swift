@@ -10,19 +10,25 @@ import FoveaTensor
 ///
 /// The selection carries no gradient; the kept tokens do. In training a share drawn anew for each step takes the place
 /// of the fixed number, so that one model serves several budgets.
-public struct FocusTextSampler: Module {
+public struct FocusTextSampler: Module, AttentionCut {
     /// How many visual tokens remain.
     public let keep: Int
+    /// In a decoder, the first layer that sees fewer.
+    public let layer: Int
     /// The shares that training draws from, evenly; nil to train with `keep`.
     public let trainingShares: ClosedRange<Double>?
     private var stream = RandomStream()
 
     /// - Parameters:
     ///   - keep: how many visual tokens remain.
+    ///   - layer: in a decoder, the first layer that sees fewer, from 1 on.
     ///   - trainingShares: the shares that training draws from; nil to train with `keep`.
-    public init(keep: Int, trainingShares: ClosedRange<Double>? = nil) {
-        guard keep >= 1 else { trap("FocusTextSampler", "a budget from 1 on is needed, not \(keep)") }
+    public init(keep: Int, layer: Int = 1, trainingShares: ClosedRange<Double>? = nil) {
+        guard keep >= 1, layer >= 1 else {
+            trap("FocusTextSampler", "a budget and a layer from 1 on are needed, not \(keep) and \(layer)")
+        }
         self.keep = keep
+        self.layer = layer
         self.trainingShares = trainingShares
     }
 
@@ -48,6 +54,14 @@ public struct FocusTextSampler: Module {
             attention.detached.selecting(axis: 1, .indices(text)).mean(axes: [0, 1])
         }.doubles
         return Ranking.top(scores, count(of: n))
+    }
+
+    // The seat in a decoder.
+
+    public func rows(of tokens: LayerTokens) -> [[Int]] { tokens.question }
+
+    public func reduction(_ x: Tensor, attention: Tensor, positions: [Int], sample: Int) -> TokenReduction {
+        TokenReduction(keeping: kept(attention: attention, text: Array(0..<attention.shape[1])))
     }
 
     /// The catalogue entry.

@@ -67,21 +67,36 @@ public struct MustDropKeys: Module {
 ///
 /// Published: α and β of 0.001 and 0.001 for 192 tokens on average, 0.0012 and 0.001 for 128, 0.011 and 0.01 for 64, at
 /// layers 2, 6, 10 and 14. A target count ranks by max(G_j / (α Σ G), I_j / β) instead and meets the number.
-public struct MustDropFilter: Module {
+public struct MustDropFilter: Module, AttentionCut {
     /// α.
     public let alpha: Double
     /// β.
     public let beta: Double
     /// How many tokens remain; nil to go by the thresholds. More key tokens than that all remain.
     public let targetCount: Int?
+    /// In a decoder, the first layer that sees fewer.
+    public let layer: Int
+    /// In a decoder, where the key tokens of each sample stand in its text; empty for none.
+    public let keyPositions: [Set<Int>]
 
-    public init(alpha: Double, beta: Double, targetCount: Int? = nil) {
+    /// - Parameters:
+    ///   - alpha: α.
+    ///   - beta: β.
+    ///   - targetCount: how many tokens remain; nil to go by the thresholds.
+    ///   - layer: in a decoder, the first layer that sees fewer, from 1 on; published are 3, 7, 11 and 15.
+    ///   - keyPositions: in a decoder, where the key tokens of each sample stand in its text; empty for none.
+    public init(
+        alpha: Double, beta: Double, targetCount: Int? = nil, layer: Int = 3, keyPositions: [Set<Int>] = []
+    ) {
+        guard layer >= 1 else { trap("MustDropFilter", "a layer from 1 on is needed, not \(layer)") }
         guard targetCount == nil || (alpha > 0 && beta > 0) else {
             trap("MustDropFilter", "a target count needs thresholds above 0, not \(alpha) and \(beta)")
         }
         self.alpha = alpha
         self.beta = beta
         self.targetCount = targetCount
+        self.layer = layer
+        self.keyPositions = keyPositions
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {}
@@ -107,6 +122,15 @@ public struct MustDropFilter: Module {
         let ranks = others.map { max(sums[$0] / (alpha * total), peaks[$0] / beta) }
         let wanted = max(0, min(max(targetCount, 1), n) - keys.count)
         return (keys + Ranking.top(ranks, wanted).map { others[$0] }).sorted()
+    }
+
+    // The seat in a decoder.
+
+    public func rows(of tokens: LayerTokens) -> [[Int]] { tokens.question }
+
+    public func reduction(_ x: Tensor, attention: Tensor, positions: [Int], sample: Int) -> TokenReduction {
+        let keys = keyPositions.isEmpty ? [] : keyPositions[sample]
+        return TokenReduction(keeping: kept(attention: attention, isKey: positions.map(keys.contains)))
     }
 
     /// The catalogue entry.

@@ -12,10 +12,22 @@ import FoveaTensor
 public struct PyramidDrop: Module {
     /// The share that remains.
     public let ratio: Double
+    /// In a decoder, the first layer that sees fewer; its own queries and keys rank them.
+    public let layer: Int
+    /// In a decoder, how many visual tokens a sample had before the first cut; nil for as many as there are.
+    public let original: Int?
 
-    public init(ratio: Double) {
-        guard (0...1).contains(ratio) else { trap("PyramidDrop", "a share from 0 to 1 is needed, not \(ratio)") }
+    /// - Parameters:
+    ///   - ratio: the share that remains.
+    ///   - layer: in a decoder, the first layer that sees fewer; published are 8, 16 and 24.
+    ///   - original: in a decoder, how many visual tokens a sample had before the first cut.
+    public init(ratio: Double, layer: Int = 8, original: Int? = nil) {
+        guard (0...1).contains(ratio), layer >= 0 else {
+            trap("PyramidDrop", "a share from 0 to 1 and a layer are needed, not \(ratio) and \(layer)")
+        }
         self.ratio = ratio
+        self.layer = layer
+        self.original = original
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {}
@@ -26,9 +38,35 @@ public struct PyramidDrop: Module {
     ///   - logits: of the query to the visual keys before softmax, [H, N].
     ///   - original: how many visual tokens there were before the first cut; as many as now unless given.
     public func kept(logits: Tensor, original: Int? = nil) -> [Int] {
-        let n = logits.shape[1]
-        let k = min(max(Int((ratio * Double(original ?? n)).rounded(.down)), 1), n)
-        return Ranking.top(withoutGradient { logits.softmax(axis: 1).mean(axes: [0]) }.doubles, k)
+        let attention = withoutGradient { logits.detached.softmax(axis: 1).mean(axes: [0]) }
+        return Ranking.top(attention.doubles, count(of: logits.shape[1], original: original))
+    }
+
+    private func count(of n: Int, original: Int?) -> Int {
+        min(max(Int((ratio * Double(original ?? n)).rounded(.down)), 1), n)
+    }
+}
+
+extension PyramidDrop: AttentionCut {
+    public func seat(inLayer layer: Int) -> LayerSeat? { layer == self.layer ? .beforeAttention : nil }
+
+    public func rows(of tokens: LayerTokens) -> [[Int]] {
+        tokens.real.map { real in real.lastIndex(of: true).map { [$0] } ?? [] }
+    }
+
+    /// By the attention among the visual tokens alone, head by head, as published.
+    public func taps(inLayer layer: Int, for tokens: LayerTokens) -> [AttentionTap] {
+        tokens.tap(rows(of: tokens), heads: .each)
+    }
+
+    public func reduction(_ x: Tensor, attention: Tensor, positions: [Int], sample: Int) -> TokenReduction {
+        // What is left of a softmax over all tokens is one over these, once it adds up to 1 again.
+        let own = withoutGradient { () -> Tensor in
+            let own = attention.squeezed(1)
+            return (own / maximum(own.sum(axes: [1], keepingAxes: true), .full([1], 1e-30, dtype: own.dtype)))
+                .mean(axes: [0])
+        }
+        return TokenReduction(keeping: Ranking.top(own.doubles, count(of: x.shape[0], original: original)))
     }
 }
 

@@ -23,11 +23,25 @@ public struct SparseVLM: Module {
     public let keep: Int
     /// Whether dropped tokens are recycled into clusters.
     public let recycles: Bool
+    /// In a decoder, the first layer that sees fewer.
+    public let layer: Int
+    /// In a decoder, where the raters of each sample stand in its text; nil for all that is asked.
+    public let raters: [[Int]]?
 
-    public init(keep: Int, recycles: Bool = true) {
-        guard keep >= 1 else { trap("SparseVLM", "a budget from 1 on is needed, not \(keep)") }
+    /// - Parameters:
+    ///   - keep: how many visual tokens remain.
+    ///   - recycles: whether dropped tokens are recycled into clusters.
+    ///   - layer: in a decoder, the first layer that sees fewer, from 1 on; published are 3, 7 and 16.
+    ///   - raters: in a decoder, where the raters of each sample stand in its text, as `raters(in:)` finds them before the
+    ///     first layer; nil for all that is asked.
+    public init(keep: Int, recycles: Bool = true, layer: Int = 3, raters: [[Int]]? = nil) {
+        guard keep >= 1, layer >= 1 else {
+            trap("SparseVLM", "a budget and a layer from 1 on are needed, not \(keep) and \(layer)")
+        }
         self.keep = keep
         self.recycles = recycles
+        self.layer = layer
+        self.raters = raters
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {}
@@ -74,6 +88,34 @@ public struct SparseVLM: Module {
         return TokenReduction(
             kept: kept + [Int?](repeating: nil, count: clusters.count), merges: merges,
             weights: Tensor(weights, shape: [weights.count]))
+    }
+}
+
+extension SparseVLM: AttentionCut {
+    /// Where the raters of each sample stand in its text, told from the tokens that go into the first layer.
+    public static func raters(in tokens: LayerTokens) -> [[Int]] {
+        let positions: [Double] = tokens.positions.scalars()
+        let (visual, question) = (tokens.visual, tokens.question)
+        return tokens.features.detached.members.enumerated().map { sample, x in
+            guard !visual[sample].isEmpty, !question[sample].isEmpty else { return [] }
+            let telling = SparseVLM(keep: 1).raters(
+                x.selecting(axis: 0, .indices(visual[sample])),
+                text: x.selecting(axis: 0, .indices(question[sample])))
+            return telling.map { Int(positions[sample * tokens.count + question[sample][$0]]) }
+        }
+    }
+
+    public func rows(of tokens: LayerTokens) -> [[Int]] {
+        guard let raters else { return tokens.question }
+        let positions: [Double] = tokens.positions.scalars()
+        return zip(tokens.question, raters).enumerated().map { sample, own in
+            let wanted = Set(own.1)
+            return own.0.filter { wanted.contains(Int(positions[sample * tokens.count + $0])) }
+        }
+    }
+
+    public func reduction(_ x: Tensor, attention: Tensor, positions: [Int], sample: Int) -> TokenReduction {
+        reduction(x, attention: attention, raters: Array(0..<attention.shape[1]))
     }
 }
 

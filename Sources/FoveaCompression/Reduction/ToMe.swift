@@ -107,6 +107,33 @@ public struct ToMe: TokenReducer {
     }
 }
 
+/// ToMe between attention and MLP of some layers: one step of the schedule in each, by the keys' means over the heads, and
+/// sizes counted in attention from then on.
+public struct ToMeLayers: LayerReducer {
+    /// How many visual tokens each layer merges away.
+    public let schedule: ReductionSchedule
+
+    public init(_ schedule: ReductionSchedule) { self.schedule = schedule }
+
+    public var countsSizes: Bool { true }
+
+    public func seat(inLayer layer: Int) -> LayerSeat? {
+        schedule.removed.indices.contains(layer) && schedule.removed[layer] > 0 ? .afterAttention : nil
+    }
+
+    public func reduced(_ tokens: LayerTokens, inLayer layer: Int, attention: LayerAttention) -> LayerTokens {
+        let metric = withoutGradient { attention.keys.detached.mean(axes: [1]) }.members
+        let step = ToMe(r: schedule.removed[layer])
+        return tokens.reduced(
+            visual: zip(zip(metric, tokens.sizes.members), tokens.visual).map { sample, visual in
+                step.reduction(
+                    metric: sample.0.selecting(axis: 0, .indices(visual)),
+                    sizes: sample.1.selecting(axis: 0, .indices(visual)).cast(to: sample.0.dtype)
+                ).ordered()
+            })
+    }
+}
+
 extension ToMe {
     /// The catalogue entry.
     public static let entry = ModuleEntry(

@@ -69,6 +69,9 @@ public struct TokenReduction: Sendable {
             kept: kept, merges: merges, weights: weights / totals.selecting(axis: 0, places), own: own / totals)
     }
 
+    /// Whether tokens are kept as they are and nothing is merged.
+    var isSelection: Bool { merges.isEmpty && own == nil && !kept.contains(nil) }
+
     /// Whether the sample stays as it is, all of its N tokens in their order.
     func isIdentity(_ n: Int) -> Bool { merges.isEmpty && own == nil && kept == (0..<n).map { $0 } }
 
@@ -134,7 +137,7 @@ extension Tensor {
         if reductions.allSatisfy({ $0.isIdentity(n) }) { return self }
         let counts = reductions.map(\.kept.count)
         let length = counts.max() ?? 0
-        if reductions.allSatisfy({ $0.merges.isEmpty && $0.own == nil && !$0.kept.contains(nil) }) {
+        if reductions.allSatisfy(\.isSelection) {
             let rows = reductions.enumerated().flatMap { sample, reduction in
                 reduction.kept.map { sample * n + $0! }
                     + [Int](repeating: sample * n, count: length - reduction.kept.count)
@@ -163,7 +166,7 @@ extension VisualTokens {
         let length = counts.max() ?? 0
         let features = self.features.reduced(by: reductions)
         var reduced = withoutGradient { () -> VisualTokens in
-            if reductions.allSatisfy({ $0.merges.isEmpty && $0.own == nil }) {
+            if reductions.allSatisfy(\.isSelection) {
                 return VisualTokens(
                     features: features.detached, positions: positions.reduced(by: reductions),
                     sizes: sizes.unsqueezed(-1).reduced(by: reductions).squeezed(-1),
