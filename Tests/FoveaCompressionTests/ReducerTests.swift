@@ -128,7 +128,7 @@ private func picture(
                     let counted = MatrixProduct.multiplyAdds - before
                     let stated = reducer.cost(tokens.shape).multiplyAdds
                     // Where tokens are mixed so are their places and sizes: three more columns, which nobody states.
-                    let known = 3 * reducer.outputShape(tokens.shape).count * tokens.count
+                    let known = 3 * tokens.count * tokens.count
                     let isTrue = counted <= stated + known && stated <= 2 * counted
                     #expect(isTrue, "\(method.testDescription), \(budget): \(stated) stated, \(counted) counted")
                 }
