@@ -102,6 +102,12 @@ struct FeaturesTests {
                 "--set", "training.steps=1", "--set", "training.learningRate=1e-9",
             ])
         #expect(try bench.report("same").testAccuracy > 0.9999)
+        // A run without a classifier is a compressor alone, too.
+        try bench.prints(
+            ["train", "r.yaml", "--output", "again", "--set", "model.initializeFrom=same"] + [
+                "--set", "training.steps=1", "--set", "training.learningRate=1e-9",
+            ])
+        #expect(try bench.report("again").testAccuracy > 0.9999)
         // Targets of other shapes are refused with both.
         try bench.refuses(
             ["train", "r.yaml", "--output", "new", "--set", "compressor.dim=5"],

@@ -67,15 +67,19 @@ extension Recipe {
     private func compressor(
         _ fresh: AnyCompressor, taking weights: NamedTensors, _ source: String
     ) throws -> AnyCompressor {
-        var native = fresh
-        // Published names may share a few with ours, such as the latents'.
-        let names = Set(fresh.parameters.keys)
-        if 2 * weights.keys.count(where: names.contains) > weights.count {
+        // Published names may share some with ours, so that only all of ours tell; a run that matches a teacher's outputs
+        // saves them behind the compressor's key.
+        let names = fresh.parameters.keys
+        for prefix in ["", "compressor."] where names.allSatisfy({ weights[prefix + $0] != nil }) {
+            var native = fresh
             try native.load(from: weights, source: source)
             return native
         }
         let loaded = try compressorForm().loaded(fresh.base, from: weights, source: source)
-        return (loaded as? any Compressor).map(AnyCompressor.init) ?? fresh
+        guard let loaded = loaded as? any Compressor else {
+            throw error("model.initializeFrom", "\(text("compressor.module")) takes no weights")
+        }
+        return AnyCompressor(loaded)
     }
 
     /// The file with the weights: of a run its model, of a checkpoint the average where there is one.
