@@ -87,6 +87,16 @@ public struct BatchOrder: Sendable {
         return Array(order[position * batchSize..<(position + 1) * batchSize])
     }
 
+    /// Part `part` of `parts` of the batch of a step.
+    func batch<Batch>(
+        of data: any Dataset<Batch>, at step: Int, part: Int, of parts: Int
+    ) -> Batch {
+        let indices = indices(at: step)
+        let (first, last) = (indices.count * part / parts, indices.count * (part + 1) / parts)
+        return data.batch(
+            of: Array(indices[first..<last]), augmentation: augmentation(at: step).folding(UInt64(part)))
+    }
+
     /// The key of a step's augmentation.
     public func augmentation(at step: Int) -> RandomKey { key.folding("augmentation").folding(UInt64(step)) }
 }

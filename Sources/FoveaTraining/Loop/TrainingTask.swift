@@ -54,10 +54,7 @@ public struct ImageClassification<Model: ImageClassifier>: TrainingTask {
     public var batchSize: Int { order.batchSize }
 
     public func batch(at step: Int, part: Int, of parts: Int) -> LabelledImages {
-        let indices = order.indices(at: step)
-        let (first, last) = (indices.count * part / parts, indices.count * (part + 1) / parts)
-        return training.batch(
-            of: Array(indices[first..<last]), augmentation: order.augmentation(at: step).folding(UInt64(part)))
+        order.batch(of: training, at: step, part: part, of: parts)
     }
 
     public func samples(at step: Int) -> [Int] { order.indices(at: step) }

@@ -68,10 +68,7 @@ public struct VisualQuestions<Model: QuestionAnswerer>: TrainingTask {
     public var batchSize: Int { order.batchSize }
 
     public func batch(at step: Int, part: Int, of parts: Int) -> PackedQuestions {
-        let indices = order.indices(at: step)
-        let (first, last) = (indices.count * part / parts, indices.count * (part + 1) / parts)
-        return training.batch(
-            of: Array(indices[first..<last]), augmentation: order.augmentation(at: step).folding(UInt64(part)))
+        order.batch(of: training, at: step, part: part, of: parts)
     }
 
     public func loss(_ model: Model, _ batch: PackedQuestions) -> (loss: Tensor, right: Int, samples: Int) {
