@@ -45,6 +45,8 @@ struct QuestionRunTests {
         #expect(evaluation.questions.map(\.asked) == [2000, 2000] && evaluation.samples == 4000)
         #expect(evaluation.questions.allSatisfy { $0.lower < $0.upper })
         #expect(try bench.report("run").testAccuracy == evaluation.accuracy)
+        let table = try bench.prints(["evaluate", "run"])
+        #expect(table.contains("accuracy") && table.contains("parity") && !table.contains("variance"))
 
         // The run as it was after three steps, and on from there.
         try FileManager.default.copyItem(atPath: bench.file("run"), toPath: bench.file("half"))

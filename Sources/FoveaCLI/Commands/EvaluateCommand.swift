@@ -49,7 +49,7 @@ struct EvaluateCommand: ParsableCommand {
             return
         }
         let place = "\(path)\(saved.step.map { " at step \($0)" } ?? ""), \(split)"
-        guard !result.confusion.counts.isEmpty else {
+        guard !(result.confusion.counts.isEmpty && scores.isEmpty) else {
             print(
                 "\(place): \(result.accuracy.percent) of the targets' variance explained, mean squared error \(result.loss.fixed(6))"
             )
