@@ -16,6 +16,7 @@ public enum ModuleCatalogue {
         FiCoCoV.entry, FiCoCoL.entry, FocusLLaVA.visionSamplerEntry, FocusTextSampler.entry, Downsample.entry,
         AveragePooling.entry, RandomSelection.entry, UniformSelection.entry,
         CompressorClassifier<PerceiverResampler>.entry, VisionEncoder.entry, LanguageModel.entry,
+        VisionLanguageModel<CompactEncoder, MLPProjector>.entry,
         Linear.entry, LayerNorm.entry, RMSNorm.entry, MLP.entry, GatedMLP.entry, MultiHeadAttention.entry,
         SelfAttention.entry, TransformerBlock.entry, PatchEmbedding.entry, Convolution2D.entry, ConvolutionalStem.entry,
         LayerNorm2D.entry, SqueezeExcitation.entry,

@@ -13,7 +13,7 @@ struct FoveaCommand: ParsableCommand {
             TrainCommand.self, EvaluateCommand.self, ExportCommand.self, ApplyCommand.self, ModulesCommand.self,
             CompressCommand.self,
             InspectCommand.self, GradcheckCommand.self, BenchCommand.self, DataCommand.self,
-            GenerateCommand.self,
+            GenerateCommand.self, ResultsCommand.self,
         ])
 
     /// Like the parser's own `main`, but whatever goes wrong is one line on standard error. Failures exit with 1,

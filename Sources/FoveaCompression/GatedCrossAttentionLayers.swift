@@ -11,15 +11,26 @@ public struct GatedCrossAttentionLayers: Module {
     /// k.
     public let interval: Int
 
+    /// Blocks in front of every k-th layer. Traps unless k is 1 or more.
+    ///
+    /// - Parameters:
+    ///   - blocks: one for each layer that has one.
+    ///   - interval: k.
+    public init(blocks: [GatedCrossAttention], interval: Int) {
+        guard interval >= 1 else { trap("GatedCrossAttentionLayers", "every \(interval)-th layer is none") }
+        self.blocks = blocks
+        self.interval = interval
+    }
+
     /// - Parameters:
     ///   - options: of each block.
     ///   - layers: how many layers the language model has.
     ///   - interval: k.
     ///   - key: of the random numbers that the blocks start with.
     public init(_ options: GatedCrossAttention.Options, layers: Int, interval: Int, key: RandomKey) {
-        guard interval >= 1 else { trap("GatedCrossAttentionLayers", "every \(interval)-th layer is none") }
-        self.interval = interval
-        blocks = (0..<layers / interval).map { GatedCrossAttention(options, key: key.folding(UInt64($0))) }
+        self.init(
+            blocks: (0..<layers / max(1, interval)).map { GatedCrossAttention(options, key: key.folding(UInt64($0))) },
+            interval: interval)
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {

@@ -73,6 +73,89 @@ struct QuestionRunTests {
         #expect(!bench.exists("run"))
     }
 
+    /// Pictures in the decoder's layers, by the name of what puts them there.
+    private static let injections = [
+        "gated-cross-attention": ["dim_head=4", "heads=2", "only_attend_immediate_media=false"],
+        "hyper-attention": ["layout=paper"], "vlora": ["depth=1", "lora_rank=2", "num_heads=2"],
+    ]
+
+    @Test("pictures in the decoder's layers: a run trains, and evaluates as it reported", arguments: injections)
+    func injecting(_ module: String, _ keys: [String]) throws {
+        let bench = try Workbench()
+        try bench.write(QuestionRunTests.recipe, to: "q.yaml")
+        let settings = (["module=\(module)"] + keys).flatMap { ["--set", "injection." + $0] }
+        let arguments = ["train", "q.yaml", "--set", "training.firstStage=[]"] + settings
+        let plan = try bench.prints(arguments + ["--dry-run"])
+        #expect(plan.contains("injector.") && plan.contains("multiply-adds, forward"))
+        #expect(plan.contains("memory of a step: about") && plan.contains("nothing was trained"))
+        try bench.prints(arguments + ["--output", "run"])
+        let text = try bench.prints(["evaluate", "run", "--json"])
+        let evaluation = try JSONDecoder().decode(Evaluation.self, from: Data(text.utf8))
+        #expect(try bench.report("run").testAccuracy == evaluation.accuracy)
+    }
+
+    @Test("injections that do not fit are refused")
+    func injectionRefusals() throws {
+        let bench = try Workbench()
+        try bench.write(QuestionRunTests.recipe, to: "q.yaml")
+        for (settings, mentions) in [
+            (["module=vlroa"], ["injection.module", "vlroa is no injection"]),
+            (["module=mlp-projector", "hidden_size=8"], ["mlp-projector is no injection"]),
+            (["heads=2"], ["injection.heads", "there is no injection"]),
+            (["module=gated-cross-attention", "head=2"], ["injection.head", "did you mean heads"]),
+            (["module=hyper-attention", "layout=owl"], ["injection.layout", "mplug-owl3-240728"]),
+            (["module=hyper-attention", "interval=2"], ["injection.interval", "leaves none"]),
+        ] {
+            try bench.refuses(
+                ["train", "q.yaml", "--output", "run"] + settings.flatMap { ["--set", "injection." + $0] },
+                mentions: mentions)
+        }
+        try bench.refuses(
+            ["train", "q.yaml", "--set", "data.name=panels", "--set", "data.questions=[]", "--output", "run"]
+                + ["module=vlora", "depth=1", "lora_rank=2", "num_heads=2"].flatMap { ["--set", "injection." + $0] },
+            mentions: ["VLoRA makes weights of one"])
+    }
+
+    private struct Result: Decodable, Equatable {
+        let recipe: String
+        let settings: [String]
+        let seed: Int
+        let tokens: Int
+        let multiplyAdds: Int
+        let accuracy: Double
+    }
+
+    @Test("runs append to one results file: seeds can be added later, a run made again takes its line's place")
+    func results() throws {
+        let bench = try Workbench()
+        try bench.write(QuestionRunTests.recipe + "\noutput: { results: all/results.jsonl }", to: "q.yaml")
+        func train(_ seed: Int, _ more: [String] = []) throws {
+            try bench.prints(
+                ["train", "q.yaml", "--set", "training.seed=\(seed)", "--output", "run-\(seed)", "--overwrite"] + more)
+        }
+        func lines() throws -> [Result] {
+            try bench.text("all/results.jsonl").split(separator: "\n").map {
+                try JSONDecoder().decode(Result.self, from: Data($0.utf8))
+            }
+        }
+        try train(1)
+        try train(0)
+        let first = try lines()
+        #expect(first.map(\.seed) == [1, 0] && first.allSatisfy { $0.recipe == "q" && $0.settings.isEmpty })
+        #expect(first.allSatisfy { $0.tokens == 9 && $0.multiplyAdds > 0 })
+        try train(1)
+        #expect(try lines() == first)
+        try train(1, ["--set", "data.blank=true"])
+        #expect(try lines().map(\.settings) == [[], [], ["data.blank=true"]])
+        let table = try bench.prints(["results", "all/results.jsonl"])
+        #expect(table.contains("q data.blank=true") && table.contains("parity"))
+
+        // A file that is none of results is refused before anything is trained.
+        try bench.write("{}\n", to: "all/results.jsonl")
+        try bench.refuses(
+            ["train", "q.yaml", "--output", "other"], mentions: ["results.jsonl", "line 1 is no result"])
+    }
+
     @Test("data describes each task and draws it", arguments: ["digit-grid", "scenes", "tiny", "panels", "clips"])
     func describing(_ name: String) throws {
         let bench = try Workbench()

@@ -17,7 +17,7 @@ import Testing
     @Test("CLIP: patches of the layer before the last, its keys, and its class token's attention")
     func clip() {
         let encoder = encoder(.clip)
-        let tokens = encoder.visualTokens(pictures, tracked: true)
+        let tokens = encoder.visualTokens(pictures, reducers: [], tracked: true, signals: true)
         let states = encoder.hiddenStates(pictures)
         expectSameBits(tokens.features.contiguous(), states[2].sliced(axis: 1, 1..<10).contiguous())
         #expect(tokens.grid == .init(rows: 3, columns: 3) && tokens.provenance != nil)
@@ -40,7 +40,9 @@ import Testing
 
     @Test("SigLIP: no class token, so that reducers go by the proxy, and those that may not say why")
     func siglip() {
-        let tokens = encoder(.siglip).visualTokens(pictures, layer: 2)
+        var encoder = encoder(.siglip)
+        encoder.visualLayers = 3
+        let tokens = encoder.visualTokens(pictures, reducers: [], tracked: false, signals: true)
         #expect(tokens.count == 9 && tokens.signals!.classAttention == nil && tokens.signals!.keys!.shape == [2, 9, 4])
         #expect(VisionZip(budget: 4)(tokens).count == 4)
         #expect(PruMerge(budget: 4, importance: .classToken).problem(with: tokens) != nil)

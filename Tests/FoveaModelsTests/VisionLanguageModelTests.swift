@@ -10,7 +10,7 @@ private let close = 1e-10
 private let picture = 10
 
 /// Pictures of 6 × 6 in patches of 2: 9 tokens, of which a pixel shuffle would make other ones; a projector keeps them.
-private func model(_ way: Way = .text) -> VisionLanguageModel<AnyCompressor> {
+private func model(_ way: Way = .text) -> VisionLanguageModel<VisionEncoder, AnyCompressor> {
     let encoder = VisionEncoder(
         .init(.clip, imageSize: 6, patchSize: 2, channels: 1, width: 5, hidden: 7, depth: 2, heads: 1),
         key: RandomKey(seed: 1))
@@ -29,7 +29,7 @@ private func model(_ way: Way = .text) -> VisionLanguageModel<AnyCompressor> {
         }
     var model = VisionLanguageModel(
         encoder: encoder, compressor: AnyCompressor(Halves()), decoder: decoder, injector: injector,
-        placeholder: picture, key: RandomKey(seed: 2)
+        key: RandomKey(seed: 2)
     ).cast(to: .float64)
     model.forEachParameter { path, tensor in
         if !path.hasPrefix("decoder") {
@@ -75,12 +75,11 @@ private func pictures(_ count: Int, side: Int = 6) -> Tensor {
         let model = model()
         let all = pictures(3)
         let texts = [[1, picture, 2, picture, 3], [4], [picture, 5]]
-        let tokens = try model.sequence(InterleavedText(ids: texts, pictures: all)).tokens
+        let tokens = try model.sequence(InterleavedText(ids: texts, placeholder: picture, pictures: all)).tokens
         #expect(tokens.counts == [11, 1, 5])
         #expect(tokens.visual.map(\.count) == [8, 0, 4])
-        let seen = try model.visualTokens(all).features
-        let projector = try #require(model.projector)
-        let projected = projector(seen)
+        let projected = try model.visualTokens(all, numbers: [0, 1, 0]).features
+        #expect(model.projector != nil && projected.shape == [3, 4, 8])
         #expect(relativeDifference(tokens.features[0].sliced(axis: 0, 1..<5), projected[0]) < close)
         #expect(relativeDifference(tokens.features[0].sliced(axis: 0, 6..<10), projected[1]) < close)
         #expect(relativeDifference(tokens.features[2].sliced(axis: 0, 0..<4), projected[2]) < close)
@@ -100,9 +99,10 @@ private func pictures(_ count: Int, side: Int = 6) -> Tensor {
         let count = way == .vlora ? 1 : 2
         let all = pictures(count + 1)
         let texts = [first, [4, 6], [picture, 5]]
-        let batch = try model.generate(InterleavedText(ids: texts, pictures: all), limit: 5)
+        let batch = try model.generate(InterleavedText(ids: texts, placeholder: picture, pictures: all), limit: 5)
         for (sample, range) in [0..<count, count..<count, count..<count + 1].enumerated() {
-            let alone = InterleavedText(ids: [texts[sample]], pictures: all.sliced(axis: 0, range))
+            let alone = InterleavedText(
+                ids: [texts[sample]], placeholder: picture, pictures: all.sliced(axis: 0, range))
             let own = try model.generate(alone, limit: 5)
             #expect(own[0] == batch[sample])
         }
@@ -112,7 +112,7 @@ private func pictures(_ count: Int, side: Int = 6) -> Tensor {
             #expect(blind[0] == batch[1])
         }
         let logits = try [all, all * -1].map { pictures in
-            let sequence = try model.sequence(InterleavedText(ids: texts, pictures: pictures))
+            let sequence = try model.sequence(InterleavedText(ids: texts, placeholder: picture, pictures: pictures))
             var cache = KeyValueCache(for: model.decoder)
             return model.decoder.reading(sequence.tokens, cache: &cache, injection: sequence.injection).last
         }
@@ -126,7 +126,7 @@ private func pictures(_ count: Int, side: Int = 6) -> Tensor {
         let no = InterleavedText.ignored
         let texts = [[1, picture, 2, 3], [4, 6, 7]]
         let labels = [[no, no, 2, no], [no, 6, 7]]
-        let batch = InterleavedText(ids: texts, pictures: pictures(1), labels: labels)
+        let batch = InterleavedText(ids: texts, placeholder: picture, pictures: pictures(1), labels: labels)
         let loss = try model.loss(batch)
         // By hand: token 2 behind the picture's last token, tokens 6 and 7 of the second text.
         let sequence = try model.sequence(batch)
@@ -135,11 +135,13 @@ private func pictures(_ count: Int, side: Int = 6) -> Tensor {
         let want = crossEntropy(model.decoder.logits(rows), Tensor([Int64(2), 6, 7]))
         #expect(relativeDifference(loss, want) < close)
         // A sample without labels takes nothing away and adds nothing.
-        let less = InterleavedText(ids: texts, pictures: pictures(1), labels: [[no, no, no, no], [no, 6, 7]])
-        let alone = InterleavedText(ids: [texts[1]], pictures: pictures(0), labels: [[no, 6, 7]])
+        let less = InterleavedText(
+            ids: texts, placeholder: picture, pictures: pictures(1), labels: [[no, no, no, no], [no, 6, 7]])
+        let alone = InterleavedText(ids: [texts[1]], placeholder: picture, pictures: pictures(0), labels: [[no, 6, 7]])
         let (some, only) = (try model.loss(less), try model.loss(alone))
         #expect(relativeDifference(some, only) < close)
-        let none = InterleavedText(ids: texts, pictures: pictures(1), labels: [[no, no, no, no], [no, no, no]])
+        let none = InterleavedText(
+            ids: texts, placeholder: picture, pictures: pictures(1), labels: [[no, no, no, no], [no, no, no]])
         let (value, gradients) = try valueAndGradient(of: model) { try $0.loss(none) }
         #expect(value.scalars(as: Double.self) == [0])
         #expect(gradients["decoder.norm.weight"]!.scalars(as: Double.self).allSatisfy { $0 == 0 })
@@ -150,8 +152,9 @@ private func pictures(_ count: Int, side: Int = 6) -> Tensor {
         let model = model()
         let no = InterleavedText.ignored
         let batch = InterleavedText(
-            ids: [[1, picture, 2, 3], [4, 6, 7, 8]], pictures: pictures(1), labels: [[no, no, no, 3], [no, 6, 7, 8]])
-        let reducers = VisionLanguageModel<AnyCompressor>.Reducers(
+            ids: [[1, picture, 2, 3], [4, 6, 7, 8]], placeholder: picture, pictures: pictures(1),
+            labels: [[no, no, no, 3], [no, 6, 7, 8]])
+        let reducers = Reducers(
             encoder: [PairMerger()], decoder: [LastRowReducer()])
         let (loss, gradients) = try valueAndGradient(of: model) { try $0.loss(batch, reducers: reducers) }
         #expect(loss.scalars(as: Double.self)[0].isFinite)
@@ -167,7 +170,7 @@ private func pictures(_ count: Int, side: Int = 6) -> Tensor {
 
     @Test("VLoRA makes weights of one picture of each text")
     func onePicture() {
-        let batch = InterleavedText(ids: [[picture, picture]], pictures: pictures(2))
+        let batch = InterleavedText(ids: [[picture, picture]], placeholder: picture, pictures: pictures(2))
         let error = #expect(throws: LanguageModelError.self) { _ = try model(.vlora).loss(batch) }
         #expect(error?.description.contains("sample 0 has 2 pictures") == true)
     }
@@ -178,19 +181,34 @@ private func pictures(_ count: Int, side: Int = 6) -> Tensor {
         let cases: [(String, InterleavedText)] = [
             (
                 "the texts have 1 placeholders ([1, 0] by sample), and there are 2 pictures",
-                .init(ids: [[picture], [1]], pictures: pictures(2))
+                .init(ids: [[picture], [1]], placeholder: picture, pictures: pictures(2))
             ),
-            ("sample 0: token 12 is outside the vocabulary of 11", .init(ids: [[12]], pictures: pictures(0))),
-            ("sample 1 has no tokens", .init(ids: [[1], []], pictures: pictures(0))),
-            ("hold no patch of 2 × 2", .init(ids: [[picture]], pictures: pictures(1, side: 1))),
-            ("one token has no half", .init(ids: [[picture]], pictures: pictures(1, side: 2))),
-            ("a label for each token", .init(ids: [[1, 2]], pictures: pictures(0), labels: [[1]])),
-            ("label 11 is outside", .init(ids: [[1, 2]], pictures: pictures(0), labels: [[1, 11]])),
+            (
+                "sample 0: token 12 is outside the vocabulary of 11",
+                .init(ids: [[12]], placeholder: picture, pictures: pictures(0))
+            ),
+            ("sample 1 has no tokens", .init(ids: [[1], []], placeholder: picture, pictures: pictures(0))),
+            ("hold no patch of 2 × 2", .init(ids: [[picture]], placeholder: picture, pictures: pictures(1, side: 1))),
+            ("one token has no half", .init(ids: [[picture]], placeholder: picture, pictures: pictures(1, side: 2))),
+            (
+                "a label for each token",
+                .init(ids: [[1, 2]], placeholder: picture, pictures: pictures(0), labels: [[1]])
+            ),
+            (
+                "label 11 is outside",
+                .init(ids: [[1, 2]], placeholder: picture, pictures: pictures(0), labels: [[1, 11]])
+            ),
             (
                 "sample 0 would have 201 tokens; the context holds 200",
-                .init(ids: [[Int](repeating: 1, count: 201)], pictures: pictures(0), labels: nil)
+                .init(ids: [[Int](repeating: 1, count: 201)], placeholder: picture, pictures: pictures(0))
             ),
         ]
+        let outside = InterleavedText(ids: [[99, 1]], placeholder: 99, pictures: pictures(1))
+        #expect(throws: Never.self) { _ = try model.loss(outside) }
+        let stays = #expect(throws: LanguageModelError.self) {
+            _ = try FoveaModelsTests.model(.gated).loss(outside)
+        }
+        #expect(stays?.description.contains("the placeholder 99 stays in the text") == true)
         for (words, batch) in cases {
             let error = #expect(throws: LanguageModelError.self) { _ = try model.loss(batch) }
             #expect(error?.description.contains(words) == true, "\(String(describing: error))")

@@ -85,7 +85,7 @@ struct ExportCommand: ParsableCommand {
             throw CommandError("--layout \(layout): published names exist for the compressor alone; leave --part out")
         }
         // A compressor has the names of its own form alone: another form computes something else.
-        let form = try run.recipe.compressorForm()
+        let form = try run.recipe.form(of: "compressor")
         guard form.layout == layout, let weights = form.weights(of: module) else {
             throw CommandError("--layout \(layout): expected is native or \(form.layout)")
         }

@@ -44,5 +44,5 @@ struct MemoryOptions: ParsableArguments {
         return Int(number * Double(size))
     }
 
-    private static func mebibytes(_ bytes: Int) -> String { ((bytes + (1 << 20) - 1) >> 20).grouped }
+    static func mebibytes(_ bytes: Int) -> String { ((bytes + (1 << 20) - 1) >> 20).grouped }
 }

@@ -57,6 +57,8 @@ struct TrainCommand: ParsableCommand {
         try memory.check(experiment.task, experiment.settings, experiment.initialState)
         let path = output ?? resolved.optionalText("output.folder") ?? "runs/" + resolved.name
         let opening: RunFolder.Opening = resume ? .resume : overwrite ? .overwrite : .new
+        // A file that is not one of results is found before training, not after it.
+        if let results = resolved.optionalText("output.results") { _ = try ResultsFile(results).results() }
         let folder = try RunFolder(path, opening)
         if resume { try checkSameRecipe(resolved, folder) }
 
@@ -114,6 +116,13 @@ struct TrainCommand: ParsableCommand {
         print(
             "each picture: \(tokens.count) tokens of width \(tokens.width) → \(compressed.count) of width \(compressed.width), \(cost.multiplyAdds.grouped) multiply-adds"
         )
+        let estimate = MemoryEstimate(of: experiment.task, experiment.settings, experiment.initialState)
+        let parts = max(1, min(experiment.settings.accumulation, experiment.task.batchSize))
+        let samples = (experiment.task.batchSize + parts - 1) / parts
+        print("each sample: \(experiment.multiplyAdds(of: experiment.model).grouped) multiply-adds, forward")
+        print(
+            "memory of a step: about \(MemoryOptions.mebibytes(estimate.bytes(samples: samples))) MiB, of which "
+                + "\(MemoryOptions.mebibytes(estimate.fixedBytes)) do not depend on the batch")
         print("nothing was trained (--dry-run)")
     }
 
@@ -184,6 +193,16 @@ struct TrainCommand: ParsableCommand {
                 title: "\(experiment.recipe.name), seed \(report.seed)", records: log.records,
                 testAccuracy: report.testAccuracy
             ).write(to: folder.file("curve.svg"))
+        }
+        if let results = experiment.recipe.optionalText("output.results") {
+            let settings = overrides.filter { override in
+                !["training.seed=", "output."].contains { override.hasPrefix($0) }
+            }
+            try ResultsFile(results).add(
+                RunResult(
+                    report, settings: settings,
+                    tokens: experiment.compressor(of: model).outputShape(experiment.tokens).count,
+                    multiplyAdds: experiment.multiplyAdds(of: model)))
         }
         // Last: a report says that the run is finished.
         try writeTextAtomically(encoded(report), to: folder.file("report.json"))

@@ -20,6 +20,12 @@ struct Experiment: RunnableExperiment {
             throw recipe.error(
                 "training.keepBest", "nothing is held out to tell which are best; set data.holdOutValidation: true")
         }
+        guard recipe.optionalText("injection.module") == nil else {
+            throw recipe.error(
+                "injection.module",
+                "there is no language model to put pictures into; tasks with questions are \(QuestionTasks.names.joined(separator: ", "))"
+            )
+        }
         let design = try ModelDesign(recipe, data)
         tokens = design.tokens
         // Weights, gradients, two moments and the average, before any memory is asked for.

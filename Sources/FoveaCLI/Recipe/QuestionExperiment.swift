@@ -2,7 +2,7 @@ import Fovea
 
 /// Pictures with questions, and a small vision-language model around a compressor that answers them.
 struct QuestionExperiment: RunnableExperiment {
-    typealias Model = QuestionReader<AnyCompressor>
+    typealias Model = VisionLanguageModel<CompactEncoder, AnyCompressor>
     typealias Task = VisualQuestions<Model>
 
     let recipe: Recipe
@@ -34,19 +34,24 @@ struct QuestionExperiment: RunnableExperiment {
         {
             throw recipe.error("model.decoderHeads", problem)
         }
-        let options = QuestionReaderOptions(
-            channels: shape.channels, imageSize: (shape.height, shape.width),
-            pictures: training.task.pictureCount.upperBound, patchSize: patch, width: width,
-            encoderDepth: recipe.integer("model.encoderDepth"), encoderHeads: heads,
-            dropout: recipe.number("model.dropout"),
-            decoder: LanguageModel.Options(
-                vocabulary: training.vocabulary.count, width: width, hidden: 2 * width,
-                depth: recipe.integer("model.decoderDepth"), heads: decoderHeads, deviation: 0.06))
-        tokens = options.tokens
+        let options = CompactEncoder.Options(
+            channels: shape.channels, imageSize: (shape.height, shape.width), patchSize: patch, width: width,
+            depth: recipe.integer("model.encoderDepth"), heads: heads, dropout: recipe.number("model.dropout"))
+        let decoder = LanguageModel.Options(
+            vocabulary: training.vocabulary.count, width: width, hidden: 2 * width,
+            depth: recipe.integer("model.decoderDepth"), heads: decoderHeads, deviation: 0.06)
+        let pictures = training.task.pictureCount.upperBound
+        let tokens = options.tokenShape
+        self.tokens = tokens
         let start = recipe.key.folding("model")
         func made() throws -> Model {
-            let compressor = try recipe.compressor(for: options.tokens, key: start.folding("compressor"))
-            return Model(options, compressor: compressor, key: start)
+            let compressor = try recipe.compressor(for: tokens, key: start.folding("compressor"))
+            let decoder = LanguageModel(decoder, key: start.folding("decoder"))
+            let injector = try recipe.injector(
+                of: compressor.outputShape(tokens), into: decoder, pictures: pictures, key: start.folding("injection"))
+            return Model(
+                encoder: CompactEncoder(options, key: start), compressor: compressor, decoder: decoder,
+                injector: injector, projects: injector == nil ? true : nil, pictures: pictures, key: start)
         }
         // Weights, gradients, two moments and the average, before any memory is asked for.
         let bytes = 5 * (try withoutMemory(made)).parameterBytes

@@ -17,8 +17,8 @@ struct Recipe {
     /// The file's name without its ending; in a run's folder, the name of the recipe that the run was started with.
     let name: String
     private var values: [String: RecipeValue]
-    /// The configuration of the compressor.
-    private(set) var compressorSection = CompressorSection()
+    /// The configuration of the modules, by their groups.
+    private(set) var sections: [String: ModuleSection] = [:]
     /// Where each value was given; nothing for defaults.
     private var places: [String: String] = [:]
     private let path: String
@@ -124,8 +124,8 @@ struct Recipe {
     }
 
     private mutating func take(_ node: Node, for path: String, _ place: String) throws {
-        if CompressorSection.owns(path) {
-            try compressorSection.take(node, for: path, place)
+        if let group = ModuleSection.owner(of: path) {
+            try sections[group, default: ModuleSection()].take(node, for: path, place)
         } else {
             values[path] = try Recipe.value(of: node, for: path, place)
         }
@@ -227,28 +227,30 @@ struct Recipe {
                 text += "\(group):\n"
             }
             text += "  \(parts[1]): \(values[key.path]!.yaml)\n"
-            if key.path == "compressor.layout" { text += compressorSection.yaml }
+            if parts[1] == "layout", let section = sections[group] { text += section.yaml }
         }
         return text
     }
 
-    /// The keys whose values differ in a way that a resumed run may not: `training.steps` may grow, and the folder is
-    /// where the run is found, whatever its name was.
+    /// The keys whose values differ in a way that a resumed run may not: `training.steps` may grow, and where the
+    /// run is found and what file its outcome goes to change nothing of it.
     func differences(from earlier: Recipe) -> [(path: String, earlier: String, now: String)] {
         let isLonger = integer("training.steps") > earlier.integer("training.steps")
         let keys = RecipeSchema.keys.map(\.path)
             .filter {
-                values[$0] != earlier.values[$0] && $0 != "output.folder" && !($0 == "training.steps" && isLonger)
+                values[$0] != earlier.values[$0] && !["output.folder", "output.results"].contains($0)
+                    && !($0 == "training.steps" && isLonger)
             }
             .map { ($0, earlier.values[$0]!.yaml, values[$0]!.yaml) }
-        let (given, before) = (compressorSection.values, earlier.compressorSection.values)
-        let compressorKeys = Set(given.keys).union(before.keys).sorted().filter { given[$0] != before[$0] }
         return keys
-            + compressorKeys.map {
-                (
-                    CompressorSection.group + "." + $0, before[$0]?.description ?? "not given",
-                    given[$0]?.description ?? "not given"
-                )
+            + ModuleSection.groups.flatMap { group in
+                let (given, before) = (sections[group]?.values ?? [:], earlier.sections[group]?.values ?? [:])
+                return Set(given.keys).union(before.keys).sorted().filter { given[$0] != before[$0] }.map {
+                    (
+                        group + "." + $0, before[$0]?.description ?? "not given",
+                        given[$0]?.description ?? "not given"
+                    )
+                }
             }
     }
 }

@@ -1,7 +1,7 @@
 import Fovea
 
-/// Every key that a recipe may have, in the order in which the resolved recipe is written. The group `compressor` has
-/// besides these the configuration keys of the module that it names; see `CompressorSection`.
+/// Every key that a recipe may have, in the order in which the resolved recipe is written. The groups `compressor`
+/// and `injection` have besides these the configuration keys of the module that they name; see `ModuleSection`.
 enum RecipeSchema {
     static let keys: [RecipeKey] = [
         .init(
@@ -52,6 +52,18 @@ enum RecipeSchema {
         ),
         .init(
             "compressor.layout", .text, default: .none,
+            "whose configuration keys stand below; the module's first layout unless given"),
+
+        .init(
+            "injection.module", .text, default: .none,
+            "what puts pictures into the decoder's layers: gated-cross-attention, hyper-attention or vlora; in front of "
+                + "the text unless given"),
+        .init(
+            "injection.interval", .integer(1...64), default: .integer(1),
+            "every how many layers of the decoder one has it"
+        ),
+        .init(
+            "injection.layout", .text, default: .none,
             "whose configuration keys stand below; the module's first layout unless given"),
 
         .init(
@@ -112,6 +124,9 @@ enum RecipeSchema {
         .init("training.prefetch", .integer(0...64), default: .integer(2), "batches made ahead on another thread"),
 
         .init("output.folder", .text, default: .none, "where the run goes; runs/<recipe name> unless given"),
+        .init(
+            "output.results", .text, default: .none,
+            "the file that a line with what was reached is added to; none unless given"),
         .init("output.curve", .flag, default: .flag(true), "write curve.svg"),
     ]
 

@@ -50,6 +50,13 @@ extension RunnableExperiment {
             average: recipe.optionalNumber("training.averageDecay").map { MovingAverage(of: model, decay: $0) })
     }
 
+    /// The multiply-adds of the forward pass of one sample, counted while it runs.
+    func multiplyAdds(of model: Task.Model) -> Int {
+        let before = MatrixProduct.multiplyAdds
+        withoutGradient { _ = task.loss(model, task.batch(at: 0, part: 0, of: task.batchSize)) }
+        return MatrixProduct.multiplyAdds - before
+    }
+
     /// Refuses batches that the training samples do not fill.
     func checkBatch(samples: Int) throws {
         guard recipe.integer("training.accumulation") <= recipe.integer("training.batchSize") else {

@@ -75,7 +75,7 @@ extension Recipe {
             try native.load(from: weights, source: source)
             return native
         }
-        let loaded = try compressorForm().loaded(fresh.base, from: weights, source: source)
+        let loaded = try form(of: "compressor").loaded(fresh.base, from: weights, source: source)
         guard let loaded = loaded as? any Compressor else {
             throw error("model.initializeFrom", "\(text("compressor.module")) takes no weights")
         }

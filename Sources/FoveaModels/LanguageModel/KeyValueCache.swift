@@ -44,6 +44,11 @@ public struct KeyValueCache: Sendable {
     /// has not begun.
     public internal(set) var seen: [Int] = []
     public let policy: PositionPolicy
+    /// Whether pictures are a prefix: their tokens stand in front of the text, all at position 0, and see one another in both
+    /// directions; the text counts from 0 without them. So packed questions have it.
+    public let picturesArePrefix: Bool
+    /// How many visual tokens stood in front of each text; empty while it has not begun, and where pictures are no prefix.
+    var prefix: [Int] = []
     /// Whether a reducer had sizes counted in attention: from then on they are.
     var countsSizes = false
     /// The base of the rotary angles.
@@ -53,10 +58,14 @@ public struct KeyValueCache: Sendable {
     ///
     /// - Parameters:
     ///   - model: whose text it is.
-    ///   - policy: which positions tokens have once some were taken away.
-    public init(for model: LanguageModel, policy: PositionPolicy = .compact) {
+    ///   - policy: which positions tokens have once some were taken away; none does where pictures are a prefix.
+    ///   - picturesArePrefix: whether the visual tokens of the first stretch see one another and stand at position 0.
+    public init(
+        for model: LanguageModel, policy: PositionPolicy = .compact, picturesArePrefix: Bool = false
+    ) {
         layers = Array(repeating: Layer(), count: model.layers.count)
         self.policy = policy
+        self.picturesArePrefix = picturesArePrefix
         rotaryBase = model.options.rotaryBase
     }
 
@@ -78,7 +87,7 @@ public struct KeyValueCache: Sendable {
         let old = held.positions.rowsOfSamples(indices)
         held.sizes = held.sizes.rowsOfSamples(indices)
         var keys = kept(context.keys)
-        if policy == .compact {
+        if policy == .compact, !picturesArePrefix {
             // Rotations add up: turning by the difference of two positions leads from one to the other.
             held.positions = LayerTokens(features: .zeros(indices.shape + [0]), mask: held.mask).ranks
             let angles = RotaryAngles(
@@ -89,6 +98,18 @@ public struct KeyValueCache: Sendable {
         }
         held.context = .init(keys: keys, values: kept(context.values))
         layers[layer] = held
+    }
+
+    /// The positions by which the next tokens are turned in a layer, float64 [B, T].
+    ///
+    /// - Parameters:
+    ///   - tokens: the next ones; their positions count from the beginning of the text.
+    ///   - layer: from 0 on.
+    func places(of tokens: LayerTokens, inLayer layer: Int) -> Tensor {
+        func column(_ counts: [Int]) -> Tensor { Tensor(counts.map(Double.init), shape: [tokens.batch, 1]) }
+        if picturesArePrefix { return select(tokens.pictures .>= 0, 0, else: tokens.positions - column(prefix)) }
+        return policy == .original
+            ? tokens.positions : tokens.ranks + column(layers[layer].counts(batch: tokens.batch))
     }
 
     /// Bytes that keys and values take.

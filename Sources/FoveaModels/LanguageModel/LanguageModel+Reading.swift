@@ -24,6 +24,7 @@ extension LanguageModel {
     ) -> LayerTokens {
         if let problem = cache.problem(with: tokens, in: options) { trap("LanguageModel", problem, tokens.features) }
         let seen = cache.seen.isEmpty ? Array(repeating: 0, count: tokens.batch) : cache.seen
+        if cache.picturesArePrefix, cache.seen.isEmpty { cache.prefix = tokens.visual.map(\.count) }
         var tokens = tokens
         tokens.positions = tokens.positions + Tensor(seen.map(Double.init), shape: [tokens.batch, 1])
         let reducers = tokens.visual.allSatisfy(\.isEmpty) ? [] : reducers
@@ -39,12 +40,7 @@ extension LanguageModel {
             context.layer = index
             /// Where the tokens stand and what they see, in this layer.
             func place(_ tokens: LayerTokens) -> Tensor {
-                let places =
-                    cache.policy == .original
-                    ? tokens.positions
-                    : tokens.ranks
-                        + Tensor(
-                            cache.layers[index].counts(batch: tokens.batch).map(Double.init), shape: [tokens.batch, 1])
+                let places = cache.places(of: tokens, inLayer: index)
                 let values: [Double] = places.scalars()
                 if values != turned {
                     context.angles = options.angles(of: places.unsqueezed(1))
@@ -52,7 +48,7 @@ extension LanguageModel {
                 }
                 context.positions = tokens.positions
                 (context.mask, context.isCausal) = cache.layers[index].visibility(
-                    of: tokens, countsSizes: countsSizes)
+                    of: tokens, countsSizes: countsSizes, picturesArePrefix: cache.picturesArePrefix)
                 return places
             }
             if let injection {
@@ -110,8 +106,11 @@ extension KeyValueCache.Layer {
     /// - Parameters:
     ///   - tokens: the next ones.
     ///   - countsSizes: whether the logarithm of sizes is added to the scores.
+    ///   - picturesArePrefix: whether visual tokens of the first stretch see one another in both directions.
     /// - Returns: a mask broadcast to [B, H, T, M + T], nil for everything; and whether the causal order holds besides.
-    func visibility(of tokens: LayerTokens, countsSizes: Bool) -> (mask: Tensor?, isCausal: Bool) {
+    func visibility(
+        of tokens: LayerTokens, countsSizes: Bool, picturesArePrefix: Bool
+    ) -> (mask: Tensor?, isCausal: Bool) {
         let (past, next, batch) = (count, tokens.count, tokens.batch)
         var mask: Tensor?
         if self.mask != nil || tokens.mask != nil {
@@ -119,6 +118,13 @@ extension KeyValueCache.Layer {
                 mask ?? .full([batch, count], 1, dtype: .bool)
             }
             mask = concatenated(parts, axis: 1).reshaped(to: [batch, 1, 1, past + next])
+        }
+        let seesBothWays = picturesArePrefix && past == 0
+        if seesBothWays {
+            let visual = tokens.pictures .>= 0
+            let places = Tensor.arange(next, dtype: .int64)
+            let order = (visual.unsqueezed(1) .& visual.unsqueezed(2)) .| (places .<= places.unsqueezed(1))
+            mask = mask.map { $0 .& order.unsqueezed(1) } ?? order.unsqueezed(1)
         }
         if past > 0, next > 1 {
             let order =
@@ -131,6 +137,6 @@ extension KeyValueCache.Layer {
             let added = all.cast(to: tokens.features.dtype).log().reshaped(to: [batch, 1, 1, past + next])
             mask = mask.map { select($0, added, else: -.infinity) } ?? added
         }
-        return (mask, past == 0)
+        return (mask, past == 0 && !seesBothWays)
     }
 }

@@ -2,7 +2,7 @@ import FoveaCompression
 import FoveaNN
 import FoveaTensor
 
-extension VisionEncoder {
+extension VisionEncoder: PictureEncoder {
     /// Why these pictures cannot be seen, in a few words; nil when they can. Any height and width from one patch on will do:
     /// positions are interpolated, and pixels at the right and bottom edge that fill no patch are left out.
     public func problem(with pictures: Tensor) -> String? {
@@ -16,55 +16,36 @@ extension VisionEncoder {
         return nil
     }
 
-    /// Pictures → what a compressor gets of them: the patches' tokens as they come out of a layer, without the class
-    /// token; those that are left where reducers work on the way.
+    /// Pictures → what a compressor gets of them: the patches' tokens as they come out of layer `visualLayers`, without the
+    /// class token; those that are left where reducers work on the way. Behind all layers SigLIP norms them.
     ///
     /// Traps where `problem` says why.
     ///
     /// - Parameters:
     ///   - pictures: [B, channels, height, width].
-    ///   - count: how many layers to go through; all but the last unless given, as vision-language models have it. Behind
-    ///     all layers SigLIP norms the tokens.
     ///   - reducers: what takes tokens away between the layers. The class token stands for no picture and stays.
     ///   - tracked: whether to keep track of which patches go where.
+    ///   - signals: whether to hand out the class token's attention, where there is one, and the keys of the last of the
+    ///     layers; nothing where reducers work.
     public func visualTokens(
-        _ pictures: Tensor, through count: Int? = nil, reducers: [any LayerReducer] = [], tracked: Bool = false
+        _ pictures: Tensor, reducers: [any LayerReducer], tracked: Bool, signals: Bool
     ) -> VisualTokens {
         if let problem = problem(with: pictures) { trap("VisionEncoder", problem, pictures) }
-        let count = count ?? max(0, layers.count - 1)
-        guard (0...layers.count).contains(count) else {
-            trap("VisionEncoder", "\(count) layers are not among the \(layers.count)", pictures)
+        guard (0...layers.count).contains(visualLayers) else {
+            trap("VisionEncoder", "\(visualLayers) layers are not among the \(layers.count)", pictures)
         }
         let patch = patches.patchSize
-        let grid = VisualTokens.Grid(rows: pictures.shape[2] / patch, columns: pictures.shape[3] / patch)
         let embedded = patches(pictures)
-        let (batch, length) = (embedded.shape[0], embedded.shape[1])
-        let front = length - grid.count
-        let isReduced = reducers.contains { reducer in (0..<count).contains { reducer.seat(inLayer: $0) != nil } }
-        var tokens = LayerTokens(
-            features: preNorm?(embedded) ?? embedded,
-            pictures: Tensor((0..<length).map { $0 < front ? -1 : Int64(0) }).unsqueezed(0)
-                .expanded(to: [batch, length]),
-            origins: isReduced ? VisualTokens.Provenance.identity(batch: batch, patches: length).weights : nil)
-        let countsSizes = reducers.contains(where: \.countsSizes)
-        for (index, layer) in layers.prefix(count).enumerated() {
-            tokens = layer.reading(tokens, layer: index, reducers: reducers, countsSizes: countsSizes)
-        }
-        if options.family == .siglip, count == layers.count { tokens.features = postNorm(tokens.features) }
-        let features = tokens.features.sliced(axis: 1, front..<tokens.count)
-        var seen = VisualTokens(
-            patches: .zeros([batch, grid.count, 0], dtype: features.dtype), grid: grid, tracked: tracked)
-        guard let origins = tokens.origins else { return seen.with(features: features) }
-        // Of its place and size each token knows by what it is made of.
-        seen = seen.mixed(
-            features: features,
-            by: origins.sliced(axis: 1, front..<tokens.count).sliced(axis: 2, front..<length).contiguous())
-        if let mask = tokens.mask {
-            let real = mask.sliced(axis: 1, front..<tokens.count).contiguous()
-            seen.mask = real
-            seen.sizes = select(real, seen.sizes, else: 0)
-        }
-        return seen
+        let isNormed = options.family == .siglip && visualLayers == layers.count
+        return layers.prefix(visualLayers).visualTokens(
+            of: preNorm?(embedded) ?? embedded,
+            grid: .init(rows: pictures.shape[2] / patch, columns: pictures.shape[3] / patch), reducers: reducers,
+            tracked: tracked, signals: signals, norm: { isNormed ? postNorm($0) : $0 })
+    }
+
+    public var tokenShape: TokenShape {
+        let side = options.imageSize / options.patchSize
+        return TokenShape(grid: .init(rows: side, columns: side), width: options.width)
     }
 }
 

@@ -20,6 +20,9 @@ public struct VisionEncoder: Module {
     public var postNorm: LayerNorm
     /// The sizes that the encoder was made with.
     public let options: Options
+    /// How many layers the tokens for a language model go through: all but the last unless set, as LLaVA has it
+    /// (`vision_feature_layer` −2).
+    public var visualLayers: Int
 
     /// Whose architecture and whose fresh weights an encoder has.
     public enum Family: String, Sendable {
@@ -78,6 +81,7 @@ public struct VisionEncoder: Module {
     /// An encoder with fresh weights, as the family's published code draws them.
     public init(_ options: Options, key: RandomKey) {
         self.options = options
+        visualLayers = max(0, options.depth - 1)
         patches = PatchEmbedding(
             imageSize: (options.imageSize, options.imageSize), patchSize: options.patchSize,
             channels: options.channels, width: options.width, bias: options.family == .siglip,

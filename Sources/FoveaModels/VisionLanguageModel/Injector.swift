@@ -27,24 +27,6 @@ extension Injector {
     public func problem(with media: Tensor, at places: PicturePlaces) -> String? { nil }
 }
 
-/// Any injector, chosen while the program runs.
-public struct AnyInjector: Injector {
-    /// The injector itself.
-    public var base: any Injector
-
-    public init(_ base: any Injector) { self.base = base }
-
-    public mutating func visit(_ visitor: inout ModuleVisitor) { base.visit(&visitor) }
-
-    public func mediaWidth(in model: LanguageModel) -> Int { base.mediaWidth(in: model) }
-    public func problem(with media: Tensor, at places: PicturePlaces) -> String? {
-        base.problem(with: media, at: places)
-    }
-    public func injection(of media: Tensor, at places: PicturePlaces, in model: LanguageModel) -> any Injection {
-        base.injection(of: media, at: places, in: model)
-    }
-}
-
 extension GatedCrossAttentionLayers: Injector {
     public func mediaWidth(in model: LanguageModel) -> Int {
         blocks.first?.attention.key.weight.shape[1] ?? model.options.width

@@ -1,9 +1,13 @@
+import FoveaCompression
 import FoveaTensor
 
 /// A batch of texts with pictures in them.
 public struct InterleavedText: Sendable {
     /// Token ids of each sample, of any lengths, with one placeholder where each picture stands.
     public var ids: [[Int]]
+    /// The id that stands for a picture: any that means nothing else. Where an injector leaves it in the text, one of the
+    /// decoder's.
+    public var placeholder: Int
     /// The pictures of the batch, sample by sample in the order of their placeholders: [N, channels, height, width].
     public var pictures: Tensor
     /// For each token what it should be predicted as, as published code has it: its own id where it is part of an answer,
@@ -15,27 +19,30 @@ public struct InterleavedText: Sendable {
 
     /// - Parameters:
     ///   - ids: of each sample.
+    ///   - placeholder: the id that stands for a picture.
     ///   - pictures: [N, channels, height, width].
     ///   - labels: of each token; nil without answers.
-    public init(ids: [[Int]], pictures: Tensor, labels: [[Int]]? = nil) {
+    public init(ids: [[Int]], placeholder: Int, pictures: Tensor, labels: [[Int]]? = nil) {
         self.ids = ids
+        self.placeholder = placeholder
         self.pictures = pictures
         self.labels = labels
     }
 
+    /// Where the pictures stand.
+    var places: PicturePlaces { PicturePlaces(ids.map { text in text.indices.filter { text[$0] == placeholder } }) }
+
     /// What does not fit, in a few words; nil when all does.
     ///
-    /// - Parameters:
-    ///   - placeholder: the id that stands for a picture.
-    ///   - vocabulary: how many tokens there are.
-    func problem(placeholder: Int, vocabulary: Int) -> String? {
+    /// - Parameter vocabulary: how many tokens there are.
+    func problem(vocabulary: Int) -> String? {
         for (sample, text) in ids.enumerated() {
             guard !text.isEmpty else { return "sample \(sample) has no tokens" }
             if let stray = text.first(where: { $0 != placeholder && !(0..<vocabulary).contains($0) }) {
                 return "sample \(sample): token \(stray) is outside the vocabulary of \(vocabulary)"
             }
         }
-        let counts = ids.map { $0.count { $0 == placeholder } }
+        let counts = places.starts.map(\.count)
         let count = pictures.rank > 0 ? pictures.shape[0] : 0
         guard counts.reduce(0, +) == count else {
             return

@@ -4,233 +4,91 @@ import FoveaTensor
 
 /// A vision-language model: what an encoder sees goes through a compressor into the text of a decoder, or into its layers.
 ///
-///     pictures → encoder → compressor → projector → in place of their placeholders ─────┐
-///                                                 → or an injector, into the layers     ├→ decoder → logits
-///     text ─────────────────────────────────────────────────────────────────────────────┘
+///     pictures → encoder → compressor → projector (→ + positions) → in the text ────────────┐
+///                                                                 → or an injector, into the layers ├→ decoder → logits
+///     text, or packed questions ────────────────────────────────────────────────────────────┘
 ///
-/// Without an injector each placeholder becomes as many tokens as its picture has; with one the placeholder stays a token
-/// as any other. Samples may have any number of pictures and any length.
-public struct VisionLanguageModel<Method: Compressor>: Module {
-    public var encoder: VisionEncoder
+/// It reads two kinds of input. An `InterleavedText` has a placeholder where a picture stands: without an injector each
+/// becomes as many tokens as its picture has; with one it stays a token as any other. `PackedQuestions` hold all that is
+/// asked about the same pictures, which are encoded once. Samples may have any number of pictures and any length.
+public struct VisionLanguageModel<Encoder: PictureEncoder, Method: Compressor>: Module {
+    public var encoder: Encoder
     public var compressor: Method
     /// To the width of the decoder, or that of the injector's pictures; nil where the compressor has it.
     public var projector: Linear?
+    /// Of the tokens behind the projector; nil where features alone say where they come from.
+    public var media: MediaPositions?
     public var decoder: LanguageModel
     /// What puts pictures into the decoder's layers; nil where they stand in the text.
-    public var injector: AnyInjector?
-    /// The id that stands for a picture.
-    public let placeholder: Int
-    /// How many layers of the encoder pictures go through.
-    public let encoderLayers: Int
+    public var injector: (any Injector)?
 
-    /// Traps where an injector is given and the placeholder is no token of the decoder, and where the compressor cannot
-    /// take what the encoder makes of pictures of its own size.
+    /// Traps where the compressor cannot take what the encoder makes of pictures of its own size.
     ///
     /// - Parameters:
     ///   - encoder: of the pictures.
     ///   - compressor: of what the encoder gives.
     ///   - decoder: of the text.
     ///   - injector: what puts pictures into the decoder's layers; into the text unless given.
-    ///   - placeholder: the id that stands for a picture.
-    ///   - encoderLayers: how many layers of the encoder pictures go through; all but the last unless given.
-    ///   - key: of the random numbers that the projector starts with.
+    ///   - projects: whether there is a projector; where the widths differ unless given.
+    ///   - pictures: P, the most pictures of a sample, where tokens and pictures get learned positions; nil for none.
+    ///   - key: of the random numbers that projector and positions start with.
     public init(
-        encoder: VisionEncoder, compressor: Method, decoder: LanguageModel, injector: (any Injector)? = nil,
-        placeholder: Int, encoderLayers: Int? = nil, key: RandomKey
+        encoder: Encoder, compressor: Method, decoder: LanguageModel, injector: (any Injector)? = nil,
+        projects: Bool? = nil, pictures: Int? = nil, key: RandomKey
     ) {
         self.encoder = encoder
         self.compressor = compressor
         self.decoder = decoder
-        self.injector = injector.map(AnyInjector.init)
-        self.placeholder = placeholder
-        self.encoderLayers = encoderLayers ?? max(0, encoder.layers.count - 1)
-        guard injector == nil || (0..<decoder.options.vocabulary).contains(placeholder) else {
-            trap("VisionLanguageModel", "the placeholder \(placeholder) stays in the text and must be a token of it")
-        }
-        let options = encoder.options
-        let side = options.imageSize / options.patchSize
-        let seen = TokenShape(grid: .init(rows: side, columns: side), width: options.width)
+        self.injector = injector
+        let seen = encoder.tokenShape
         if let problem = compressor.problem(with: seen) { trap("VisionLanguageModel", problem) }
-        let width = compressor.outputShape(seen).width
+        let compressed = compressor.outputShape(seen)
         let wanted = injector?.mediaWidth(in: decoder) ?? decoder.options.width
-        if width != wanted { projector = Linear(width, wanted, key: key.folding("projector")) }
+        if projects ?? (compressed.width != wanted) {
+            projector = Linear(compressed.width, wanted, key: key.folding("projector"))
+        }
+        media = pictures.map { MediaPositions(tokens: compressed.count, pictures: $0, width: wanted, key: key) }
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {
         visitor.module("encoder", &encoder)
         visitor.module("compressor", &compressor)
         visitor.module("projector", &projector)
+        visitor.module("media", &media)
         visitor.module("decoder", &decoder)
+        guard var injector else { return }
+        // Empties the member first, so that the walk holds the only reference to the memory.
+        self.injector = nil
         visitor.module("injector", &injector)
+        self.injector = injector
     }
 
-    /// What takes tokens away on the way.
-    public struct Reducers: Sendable {
-        /// Between the layers of the encoder.
-        public var encoder: [any LayerReducer]
-        /// Between the layers of the decoder.
-        public var decoder: [any LayerReducer]
-
-        public init(encoder: [any LayerReducer] = [], decoder: [any LayerReducer] = []) {
-            self.encoder = encoder
-            self.decoder = decoder
-        }
-    }
-
-    /// What the decoder reads of a batch.
-    public struct Sequence: Sendable {
-        /// Text, and pictures where they stand in it.
-        public var tokens: LayerTokens
-        /// What takes part in the layers.
-        public var injection: (any Injection)?
-        /// For each token of `tokens`, before any is taken away, what it should be predicted as; empty without answers.
-        var labels: [[Int]] = []
-    }
-
-    /// Pictures → compressed tokens, [N, M, C] with all that is known of them.
+    /// Pictures → what decoder or injector get of them, [N, M, D] with all that is known of them.
     ///
-    /// - Throws: `LanguageModelError` for pictures that the encoder or the compressor cannot take.
+    /// - Parameters:
+    ///   - pictures: [N, channels, height, width].
+    ///   - numbers: which of its sample's pictures each is.
+    ///   - reducers: what takes tokens away on the way.
+    ///   - tracked: whether to keep track of which patches go where.
+    /// - Throws: `LanguageModelError` for pictures that encoder, compressor or reducers cannot take.
     public func visualTokens(
-        _ pictures: Tensor, reducers: Reducers = Reducers()
+        _ pictures: Tensor, numbers: [Int], reducers: Reducers = Reducers(), tracked: Bool = false
     ) throws(LanguageModelError) -> VisualTokens {
         if let problem = encoder.problem(with: pictures) { throw LanguageModelError(problem) }
-        let seen = encoder.visualTokens(pictures, through: encoderLayers, reducers: reducers.encoder)
+        let seen = encoder.visualTokens(
+            pictures, reducers: reducers.encoder, tracked: tracked || !reducers.encoder.isEmpty,
+            signals: reducers.tokens != nil)
         if let problem = compressor.problem(with: seen.shape) {
             throw LanguageModelError("pictures of \(pictures.shape[2]) × \(pictures.shape[3]): \(problem)")
         }
-        return compressor(seen)
-    }
-
-    /// Texts with their pictures, as the decoder reads them; shorter ones are padded behind.
-    ///
-    /// - Throws: `LanguageModelError` where placeholders and pictures do not match, for ids outside the vocabulary, and for
-    ///   pictures that encoder, compressor or injector cannot take.
-    public func sequence(
-        _ batch: InterleavedText, reducers: Reducers = Reducers()
-    ) throws(LanguageModelError) -> Sequence {
-        if let problem = batch.problem(placeholder: placeholder, vocabulary: decoder.options.vocabulary) {
-            throw LanguageModelError(problem)
+        var tokens = compressor(seen)
+        if let projector { tokens.features = projector(tokens.features) }
+        if let media {
+            if let problem = media.problem(with: tokens, numbers: numbers) { throw LanguageModelError(problem) }
+            tokens = media(tokens, numbers: numbers)
         }
-        let places = PicturePlaces(batch.ids.map { text in text.indices.filter { text[$0] == placeholder } })
-        guard places.count > 0 else {
-            // An injector may do something even where there is nothing to see.
-            let none = injector.map { injector in
-                let nothing = Tensor.zeros(
-                    [0, 1, injector.mediaWidth(in: decoder)], dtype: decoder.norm.weight.dtype)
-                return injector.injection(of: nothing, at: places, in: decoder)
-            }
-            return Sequence(
-                tokens: try decoder.tokens(batch.ids), injection: none, labels: batch.labels ?? [])
-        }
-        let seen = try visualTokens(batch.pictures, reducers: reducers)
-        guard let injector else { return expanded(batch, seen) }
-        guard seen.mask == nil else {
-            throw LanguageModelError("the pictures have different numbers of tokens, which an injector cannot take")
-        }
-        let media = projector?(seen.features) ?? seen.features
-        if let problem = injector.problem(with: media, at: places) { throw LanguageModelError(problem) }
-        return Sequence(
-            tokens: try decoder.tokens(batch.ids), injection: injector.injection(of: media, at: places, in: decoder),
-            labels: batch.labels ?? [])
-    }
-
-    /// Each placeholder replaced by the tokens of its picture.
-    private func expanded(_ batch: InterleavedText, _ seen: VisualTokens) -> Sequence {
-        // Behind one another: the embeddings of all texts, and the tokens of all pictures.
-        let flat = batch.ids.flatMap { $0.map { $0 == placeholder ? 0 : Int64($0) } }
-        let text = decoder.embed(Tensor(flat, shape: [1, flat.count]))[0]
-        let visual = (projector?(seen.features) ?? seen.features).flattened(from: 0, to: 1)
-        let flags: [Bool]? = seen.mask?.scalars()
-        let sizes: [Float] = seen.sizes.cast(to: .float32).scalars()
-
-        var rows: [[(source: Int, picture: Int, size: Float)]] = []
-        var labels: [[Int]] = []
-        var (place, next) = (0, 0)
-        for (sample, ids) in batch.ids.enumerated() {
-            var (own, wanted): ([(source: Int, picture: Int, size: Float)], [Int]) = ([], [])
-            var number = 0
-            for (index, id) in ids.enumerated() {
-                if id == placeholder {
-                    for token in next * seen.count..<(next + 1) * seen.count where flags?[token] ?? true {
-                        own.append((flat.count + token, number, max(1, sizes[token])))
-                        wanted.append(InterleavedText.ignored)
-                    }
-                    (next, number) = (next + 1, number + 1)
-                } else {
-                    own.append((place + index, -1, 1))
-                    wanted.append(batch.labels?[sample][index] ?? InterleavedText.ignored)
-                }
-            }
-            place += ids.count
-            rows.append(own)
-            labels.append(wanted)
-        }
-        let (samples, length) = (rows.count, rows.map(\.count).max() ?? 0)
-        func table<Value>(_ padding: Value, _ value: ((source: Int, picture: Int, size: Float)) -> Value) -> [Value] {
-            rows.flatMap { $0.map(value) + Array(repeating: padding, count: length - $0.count) }
-        }
-        let features = concatenated([text, visual], axis: 0)
-            .selecting(axis: 0, Tensor(table(0) { Int64($0.source) }))
-            .reshaped(to: [samples, length, decoder.options.width])
-        let tokens = LayerTokens(
-            features: features, pictures: Tensor(table(-1) { Int64($0.picture) }, shape: [samples, length]),
-            sizes: Tensor(table(1) { $0.size }, shape: [samples, length]),
-            mask: rows.contains { $0.count < length }
-                ? Tensor(table(false) { _ in true }, shape: [samples, length]) : nil)
-        return Sequence(tokens: tokens, labels: batch.labels == nil ? [] : labels)
-    }
-
-    /// The mean cross-entropy of all tokens that have a label, each predicted by the token before it. Texts without any
-    /// contribute nothing; a batch of such texts has the loss 0.
-    ///
-    /// A label counts as long as the token before it is left: text always is.
-    ///
-    /// - Throws: `LanguageModelError` as `sequence`, and for a text that exceeds the context.
-    public func loss(_ batch: InterleavedText, reducers: Reducers = Reducers()) throws(LanguageModelError) -> Tensor {
-        let sequence = try sequence(batch, reducers: reducers)
-        var cache = KeyValueCache(for: decoder)
-        if let problem = cache.problem(with: sequence.tokens, in: decoder.options) { throw LanguageModelError(problem) }
-        let read = decoder.reading(
-            sequence.tokens, cache: &cache, injection: sequence.injection, reducers: reducers.decoder)
-        let positions: [Double] = read.positions.scalars()
-        var (rows, wanted): ([Int64], [Int64]) = ([], [])
-        for (sample, real) in read.real.enumerated() where sample < sequence.labels.count {
-            let labels = sequence.labels[sample]
-            for place in 0..<read.count where real[place] {
-                let position = positions[sample * read.count + place]
-                let next = Int(position) + 1
-                guard position == position.rounded(), next < labels.count, labels[next] != InterleavedText.ignored
-                else {
-                    continue
-                }
-                rows.append(Int64(sample * read.count + place))
-                wanted.append(Int64(labels[next]))
-            }
-        }
-        if rows.isEmpty { (rows, wanted) = ([0], [Int64(InterleavedText.ignored)]) }
-        let predicting = read.features.flattened(from: 0, to: 1).selecting(axis: 0, Tensor(rows))
-        return crossEntropy(decoder.logits(predicting), Tensor(wanted))
-    }
-
-    /// How texts with pictures go on.
-    ///
-    /// - Parameters:
-    ///   - batch: the texts and their pictures; labels play no part.
-    ///   - limit: the most tokens that are added to each.
-    ///   - sampling: how they are drawn.
-    ///   - stops: tokens that end a sample.
-    ///   - policy: which positions tokens have once some were taken away.
-    ///   - reducers: what takes tokens away on the way.
-    /// - Returns: for each sample what was added, with the token that ended it, if one did.
-    /// - Throws: `LanguageModelError` as `sequence`, and for a text that would exceed the context.
-    public func generate(
-        _ batch: InterleavedText, limit: Int, sampling: Sampling = .greedy, stops: Set<Int> = [],
-        policy: PositionPolicy = .compact, reducers: Reducers = Reducers()
-    ) throws(LanguageModelError) -> [[Int]] {
-        let sequence = try sequence(batch, reducers: reducers)
-        var cache = KeyValueCache(for: decoder, policy: policy)
-        return try decoder.generate(
-            after: sequence.tokens, limit: limit, sampling: sampling, stops: stops, cache: &cache,
-            injection: sequence.injection, reducers: reducers.decoder)
+        guard let reducer = reducers.tokens else { return tokens }
+        if let problem = reducer.problem(with: tokens.shape) { throw LanguageModelError(problem) }
+        return reducer(tokens)
     }
 }

@@ -28,10 +28,10 @@ public struct Muon: Optimizer {
     private var momenta: OrderedDictionary<String, Tensor> = [:]
 
     /// Matrices that no table or head is: rows of embeddings, latents and positions are vectors that happen to stand side
-    /// by side.
+    /// by side. Nor is what has a single row, such as queries [1, N, C].
     public static let innerMatrices =
         ["embedding", "head.weight", "latents", "positions", "frameEmbeddings", "mediaEmbeddings"]
-        .reduce(ParameterFilter.rank(atLeast: 2)) { $0 && !.path("**." + $1) }
+        .reduce(ParameterFilter.rank(atLeast: 2) && ParameterFilter { $1.shape[0] > 1 }) { $0 && !.path("**." + $1) }
 
     /// - Parameters:
     ///   - learningRate: η of everything as a function of the step.
