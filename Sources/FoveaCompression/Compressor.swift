@@ -9,14 +9,22 @@ public protocol Compressor: Module {
     /// Visual tokens of width C → visual tokens of width D.
     func callAsFunction(_ tokens: VisualTokens) -> VisualTokens
 
-    /// Why tokens of this shape cannot be compressed, in a few words; nil when they can.
+    /// Why tokens of this shape cannot be compressed to a number of tokens that their shape tells, in a few words; nil
+    /// when they can.
     func problem(with input: TokenShape) -> String?
+
+    /// Why tokens of this shape cannot be compressed at all, however many come out; nil when they can.
+    func refusal(of input: TokenShape) -> String?
 
     /// What comes out for one sample of this shape.
     func outputShape(_ input: TokenShape) -> TokenShape
 
     /// What compressing one sample of this shape takes.
     func cost(_ input: TokenShape) -> Cost
+}
+
+extension Compressor {
+    public func refusal(of input: TokenShape) -> String? { problem(with: input) }
 }
 
 /// Any compressor, chosen while the program runs.
@@ -30,6 +38,7 @@ public struct AnyCompressor: Compressor {
 
     public func callAsFunction(_ tokens: VisualTokens) -> VisualTokens { base(tokens) }
     public func problem(with input: TokenShape) -> String? { base.problem(with: input) }
+    public func refusal(of input: TokenShape) -> String? { base.refusal(of: input) }
     public func outputShape(_ input: TokenShape) -> TokenShape { base.outputShape(input) }
     public func cost(_ input: TokenShape) -> Cost { base.cost(input) }
 }

@@ -18,20 +18,83 @@ public protocol LayerReducer: Sendable {
     /// What remains of the tokens; text and what stands for no picture stays.
     func reduced(_ tokens: LayerTokens, inLayer layer: Int, attention: LayerAttention) -> LayerTokens
 
+    /// The tokens as they go into the first layer, with what there is to mark of them; as they are unless it says more.
+    func entering(_ tokens: LayerTokens) -> LayerTokens
+
     /// Whether a token that stands for s patches counts s-fold in attention: log s is added to its scores. (Bolya et al.,
     /// "Token merging", 2023, §3.)
     var countsSizes: Bool { get }
+
+    /// Whether a layer's cache is to hold, once the tokens have been read, only what came through all layers.
+    func cutsCache(ofLayer layer: Int) -> Bool
+
+    /// How many of a picture's n tokens it leaves in this layer; nil where that depends on the picture.
+    func count(of n: Int, inLayer layer: Int) -> Int?
+
+    /// What its choice and its mixtures take in this layer, for a text with one picture.
+    func cost(_ shape: LayerShape, inLayer layer: Int) -> Cost
 }
 
 extension LayerReducer {
     public func taps(inLayer layer: Int, for tokens: LayerTokens) -> [AttentionTap] { [] }
 
+    public func entering(_ tokens: LayerTokens) -> LayerTokens { tokens }
+
     public var countsSizes: Bool { false }
+
+    public func cutsCache(ofLayer layer: Int) -> Bool { false }
+
+    public func count(of n: Int, inLayer layer: Int) -> Int? { seat(inLayer: layer) == nil ? n : nil }
+
+    public func cost(_ shape: LayerShape, inLayer layer: Int) -> Cost { Cost() }
+}
+
+/// What goes into a layer of one text with one picture, by which a reducer states what it takes there.
+public struct LayerShape: Sendable, Equatable {
+    /// N, of the picture.
+    public var visual: Int
+    /// M, tokens behind the picture.
+    public var question: Int
+    /// T, all tokens.
+    public var count: Int
+    /// D.
+    public var width: Int
+    /// H.
+    public var heads: Int
+    /// G, heads of the keys.
+    public var keyHeads: Int
+    /// d.
+    public var headWidth: Int
+
+    /// - Parameters:
+    ///   - visual: N, of the picture.
+    ///   - question: M, tokens behind the picture.
+    ///   - count: T, all tokens.
+    ///   - width: D.
+    ///   - heads: H.
+    ///   - keyHeads: G.
+    ///   - headWidth: d.
+    public init(
+        visual: Int, question: Int, count: Int, width: Int, heads: Int, keyHeads: Int, headWidth: Int
+    ) {
+        self.visual = visual
+        self.question = question
+        self.count = count
+        self.width = width
+        self.heads = heads
+        self.keyHeads = keyHeads
+        self.headWidth = headWidth
+    }
+
+    /// H · d.
+    var queryWidth: Int { heads * headWidth }
+    /// G · d.
+    var keyWidth: Int { keyHeads * headWidth }
 }
 
 /// Where in a layer tokens are reduced.
 public enum LayerSeat: Sendable {
-    /// Before the layer, by its own attention to all tokens, whose result is not used. The layer sees what remains.
+    /// Before the layer, by the rows of its own attention to all tokens that taps name. The layer sees what remains.
     case beforeAttention
     /// Between attention and MLP.
     case afterAttention
@@ -43,11 +106,18 @@ public enum LayerSeat: Sendable {
 public struct LayerAttention: Sendable {
     /// A tensor for each tap, a column for each of the T tokens.
     public let taps: [Tensor]
+    /// Of the tokens, [B, H, T, d], as attention uses them; nil before the layer, where there are only those of the taps.
+    public let queries: Tensor?
     /// Of the tokens, [B, G, T, d], as attention uses them.
     public let keys: Tensor
 
-    public init(taps: [Tensor], keys: Tensor) {
+    /// - Parameters:
+    ///   - taps: a tensor for each, a column for each of the T tokens.
+    ///   - queries: [B, H, T, d]; nil where there are none.
+    ///   - keys: [B, G, T, d].
+    public init(taps: [Tensor], queries: Tensor?, keys: Tensor) {
         self.taps = taps
+        self.queries = queries
         self.keys = keys
     }
 }
@@ -64,6 +134,9 @@ public struct LayerTokens: Sendable {
     public var sizes: Tensor
     /// Which are real, bool [B, T]; nil when all are.
     public var mask: Tensor?
+    /// Which count more to reducers, bool [B, T]: visual tokens that must remain (MustDrop), words that decide
+    /// (SparseVLM); nil when none do.
+    public var marks: Tensor?
     /// Which tokens each is made of, of those that there were at first: float32 [B, T, first]; nil unless tracked.
     public var origins: Tensor?
 
@@ -73,14 +146,15 @@ public struct LayerTokens: Sendable {
     ///   - pictures: int64 [B, T]; −1 unless given.
     ///   - sizes: [B, T]; 1 unless given.
     ///   - mask: bool [B, T]; all real unless given.
+    ///   - marks: bool [B, T]; none marked unless given.
     ///   - origins: which tokens each is made of, [B, T, first]; not tracked unless given.
     public init(
         features: Tensor, positions: Tensor? = nil, pictures: Tensor? = nil, sizes: Tensor? = nil, mask: Tensor? = nil,
-        origins: Tensor? = nil
+        marks: Tensor? = nil, origins: Tensor? = nil
     ) {
         guard features.rank == 3 else { trap("LayerTokens", "features [B, T, D] are needed", features) }
         let shape = Array(features.shape.prefix(2))
-        for tensor in [positions, pictures, sizes, mask].compactMap({ $0 }) where tensor.shape != shape {
+        for tensor in [positions, pictures, sizes, mask, marks].compactMap({ $0 }) where tensor.shape != shape {
             trap("LayerTokens", "[B, T] is needed beside the features", tensor, features)
         }
         self.features = features
@@ -88,6 +162,7 @@ public struct LayerTokens: Sendable {
         self.pictures = pictures ?? .full(shape, -1, dtype: .int64)
         self.sizes = (sizes ?? .ones([1, 1]).expanded(to: shape)).cast(to: .float32)
         self.mask = mask
+        self.marks = marks
         self.origins = origins
     }
 
@@ -145,7 +220,7 @@ public struct LayerTokens: Sendable {
             features: features.rowsOfSamples(indices), positions: positions.rowsOfSamples(indices),
             pictures: pictures.rowsOfSamples(indices), sizes: sizes.rowsOfSamples(indices),
             mask: isRagged ? (own.map { $0 .& (indices .>= 0) } ?? (indices .>= 0)) : own,
-            origins: origins?.rowsOfSamples(indices))
+            marks: marks?.rowsOfSamples(indices), origins: origins?.rowsOfSamples(indices))
     }
 
     /// Some of the visual tokens, and all others.
@@ -185,6 +260,7 @@ public struct LayerTokens: Sendable {
                     / maximum(shares.sum(axes: [-1]), smallest),
                 pictures: pictures.gathered(axis: 1, weights.argmax(axis: -1)),
                 sizes: matmul(weights / given, sizes.unsqueezed(-1)).squeezed(-1), mask: mask,
+                marks: marks.map { matmul(weights, $0.cast(to: .float64).unsqueezed(-1)).squeezed(-1) .> 0 },
                 origins: origins.map { matmul(weights.cast(to: $0.dtype), $0) })
         }.with(features: matmul(weights.cast(to: features.dtype), features))
     }

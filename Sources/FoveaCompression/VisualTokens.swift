@@ -21,6 +21,9 @@ public struct VisualTokens: Sendable {
     public var provenance: Provenance?
     /// What the encoder's attention says of the tokens; nil where nobody asked it.
     public var signals: EncoderSignals?
+    /// Which tokens must not be taken away later, bool [B, N]; nil where none are marked. What one of them goes into is
+    /// marked too.
+    public var marks: Tensor?
 
     /// Rows and columns of a raster of tokens.
     public struct Grid: Sendable, Equatable, CustomStringConvertible {

@@ -26,7 +26,8 @@ struct SeatedReducers {
         for (reducer, range) in zip(reducers, ranges) where reducer.seat(inLayer: layer) == seat {
             tokens = reducer.checked(
                 tokens, inLayer: layer,
-                attention: LayerAttention(taps: Array(attention.taps[range]), keys: attention.keys))
+                attention: LayerAttention(
+                    taps: Array(attention.taps[range]), queries: attention.queries, keys: attention.keys))
         }
         return tokens
     }

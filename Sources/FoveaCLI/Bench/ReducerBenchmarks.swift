@@ -38,3 +38,40 @@ extension Benchmark {
         return { _ = method.reduction(x, attention: attention, raters: method.raters(x, text: text)) }
     }
 }
+
+extension Benchmark {
+    /// Reading 576 visual tokens and 64 of text with a decoder of eight layers of width 1024: as it is (`prefill.none`), with
+    /// a reducer that leaves 64 visual tokens (`prefill.<method>`), and with one that decides and takes nothing away
+    /// (`decide.<method>`). What the last takes more than the first is the reducer's own time. Run by name alone.
+    static let inDecoder: [Benchmark] = {
+        let place = ReductionPlace(grid: grid, encoderLayers: 24, decoderLayers: 8)
+        let methods = ReductionMethod.all.filter(\.isGuidedByText)
+        return [prefill("prefill.none") { [] }]
+            + methods.flatMap { method in
+                let reducers = { @Sendable in try method.reducers(keeping: 64, in: place).decoder }
+                return [
+                    prefill("prefill.\(method.name)", reducers),
+                    prefill("decide.\(method.name)") { try reducers().map { IdleReducer($0) } },
+                ]
+            }
+    }()
+
+    private static func prefill(
+        _ name: String, _ reducers: @escaping @Sendable () throws -> [any LayerReducer]
+    ) -> Benchmark {
+        Benchmark(name: name) {
+            let model = LanguageModel(
+                .init(vocabulary: 64, width: 1024, hidden: 2816, depth: 8, heads: 8), key: RandomKey(seed: 0))
+            let prompt = LayerTokens(
+                features: .normal([1, 640, 1024], key: RandomKey(seed: 1)),
+                pictures: Tensor((0..<640).map { $0 < 576 ? Int64(0) : -1 }, shape: [1, 640]))
+            guard let reducers = try? reducers() else { return {} }
+            return {
+                withoutGradient {
+                    var cache = KeyValueCache(for: model)
+                    _ = model.logits(model.reading(prompt, cache: &cache, reducers: reducers).last)
+                }
+            }
+        }
+    }
+}

@@ -33,7 +33,7 @@ struct BenchCommand: ParsableCommand {
         guard seconds > 0, seconds <= 3600 else {
             throw CommandError("--seconds \(seconds): expected is a time above 0")
         }
-        let known = Benchmark.all + Benchmark.byVisualTokens + Benchmark.reducers
+        let known = Benchmark.all + Benchmark.byVisualTokens + Benchmark.reducers + Benchmark.inDecoder
         if let stray = names.first(where: { name in !known.contains { $0.name == name } }) {
             let nearest = nearestWord(to: stray, among: known.map(\.name))
             throw CommandError("bench: there is no benchmark \"\(stray)\"; did you mean \(nearest)?")

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 import Fovea
 
 /// `fovea compress`: one method on the features of pictures, and what became of each patch.
@@ -91,18 +90,8 @@ struct CompressCommand: ParsableCommand {
 
     /// The method, as far as it can take the tokens.
     private func compressor(for tokens: VisualTokens) throws -> any Compressor {
-        guard let entry = ModuleCatalogue.entry(method) else {
-            let nearest = nearestWord(to: method, among: ModuleCatalogue.entries.map(\.name))
-            throw CommandError("--method \(method): there is no such module; did you mean \(nearest)?")
-        }
-        let form = try PublishedModule(method, layout: layout ?? entry.forms[0].layout).form
-        var values: [String: ConfigurationValue] = [:]
-        for assignment in set {
-            guard let equals = assignment.firstIndex(of: "=") else {
-                throw CommandError("--set \(assignment): expected is key=value")
-            }
-            values[String(assignment[..<equals])] = value(String(assignment[assignment.index(after: equals)...]))
-        }
+        let form = try PublishedModule(method, layout: layout).form
+        var values = try configurationValues(set, of: "--set")
         if let keep {
             guard form.keys.contains(where: { $0.name == "keep" }) else {
                 throw CommandError(
@@ -126,15 +115,9 @@ struct CompressCommand: ParsableCommand {
             throw CommandError("--method \(method): it does not work on an encoder's tokens alone; divprune would")
         }
         // How many tokens come out may depend on the picture: it is here.
-        let problem =
-            (compressor as? any TokenReducer).map { $0.refusal(of: tokens.shape) ?? $0.problem(with: tokens) }
-            ?? compressor.problem(with: tokens.shape)
-        if let problem { throw CommandError("\(input): \(method): \(problem)") }
+        if let problem = Reducers(tokens: [compressor]).problem(with: tokens) {
+            throw CommandError("\(input): \(method): \(problem)")
+        }
         return compressor
-    }
-
-    /// A value as JSON has it; what is none is a text.
-    private func value(_ text: String) -> ConfigurationValue {
-        (try? JSONDecoder().decode(ConfigurationValue.self, from: Data(text.utf8))) ?? .string(text)
     }
 }

@@ -1,16 +1,36 @@
 import Foundation
 import Fovea
 
+/// What assignments key=value say, each value as JSON has it; what is none is a text.
+///
+/// - Parameter option: whose they are, for errors.
+func configurationValues(_ assignments: [String], of option: String) throws -> [String: ConfigurationValue] {
+    try assignments.reduce(into: [:]) { values, assignment in
+        guard let equals = assignment.firstIndex(of: "=") else {
+            throw CommandError("\(option) \(assignment): expected is key=value")
+        }
+        let text = String(assignment[assignment.index(after: equals)...])
+        values[String(assignment[..<equals])] =
+            (try? JSONDecoder().decode(ConfigurationValue.self, from: Data(text.utf8))) ?? .string(text)
+    }
+}
+
 /// A module of the catalogue in one of its published forms, as commands name it.
 struct PublishedModule {
     let form: PublishedForm
 
-    /// - Throws: `CommandError` for an unknown name, with the known ones.
-    init(_ module: String, layout: String) throws {
+    /// - Parameters:
+    ///   - module: its name.
+    ///   - layout: whose names; the module's first unless given.
+    /// - Throws: `CommandError` for an unknown name, with the nearest one.
+    init(_ module: String, layout: String?) throws {
         guard let entry = ModuleCatalogue.entry(module) else {
-            throw CommandError(
-                "there is no module \(module); known are \(ModuleCatalogue.entries.map(\.name).joined(separator: ", "))"
-            )
+            let nearest = nearestWord(to: module, among: ModuleCatalogue.entries.map(\.name))
+            throw CommandError("there is no module \(module); did you mean \(nearest)? `fovea modules` lists them")
+        }
+        guard let layout else {
+            form = entry.forms[0]
+            return
         }
         guard let form = entry.form(layout) else {
             throw CommandError(

@@ -20,11 +20,11 @@ import Darwin
 public struct CDPruner: TokenReducer {
     /// How many tokens remain.
     public let keep: Int
-    /// How much relevance counts against diversity, 0 … 1; nil for r as it is.
+    /// How much relevance counts against diversity, below 1; nil for r as it is.
     public let theta: Double?
 
     public init(keep: Int, theta: Double? = nil) {
-        guard keep >= 1, theta != 1 else { trap("CDPruner", "a budget from 1 on, and θ other than 1, are needed") }
+        guard keep >= 1, theta ?? 0 < 1 else { trap("CDPruner", "a budget from 1 on, and θ below 1, are needed") }
         self.keep = keep
         self.theta = theta
     }
@@ -99,7 +99,7 @@ extension CDPruner {
                 sampleInputs: { ["x": $0.uniform([2, 9, 4]), "relevance": $0.uniform([2, 9])] },
                 make: {
                     let theta = $0.optionalDouble("theta")
-                    guard theta != 1 else { throw $0.error("\"theta\" must be below 1") }
+                    guard theta ?? 0 < 1 else { throw $0.error("\"theta\" must be below 1") }
                     return CDPruner(keep: $0.int("keep"), theta: theta)
                 },
                 run: { method, inputs in

@@ -37,9 +37,13 @@ extension FastV: AttentionCut {
         tokens.real.map { real in real.lastIndex(of: true).map { [$0] } ?? [] }
     }
 
-    public func reduction(_ x: Tensor, attention: Tensor, positions: [Int], sample: Int) -> TokenReduction {
+    public func reduction(_ x: Tensor, attention: Tensor, isMarked: [Bool]) -> TokenReduction {
         TokenReduction(keeping: kept(attention: attention.squeezed(1)))
     }
+
+    public func count(of n: Int) -> Int? { min(keep, n) }
+
+    public func rows(of m: Int) -> Int { 1 }
 }
 
 extension FastV {

@@ -130,11 +130,23 @@ public struct FiCoCoV: Module {
     public func reduction(logits: Tensor, positions: [Int]) -> TokenReduction {
         let n = positions.count
         let a = (mode == .probabilities ? logits.softmax(axis: 2) : logits).mean(axes: [0])
-        let patches = a.sliced(axis: 0, 1..<1 + n).sliced(axis: 1, 1..<1 + n)
+        return reduction(
+            patches: a.sliced(axis: 0, 1..<1 + n).sliced(axis: 1, 1..<1 + n),
+            ofClass: withoutGradient { a.detached.sliced(axis: 0, 0..<1).sliced(axis: 1, 1..<1 + n) }.doubles,
+            positions: positions, remove: remove)
+    }
+
+    /// One sample.
+    ///
+    /// - Parameters:
+    ///   - patches: A among the patches, the mean over the heads, [N, N].
+    ///   - ofClass: a, what says how important each patch is: of the class token's row, or the proxy.
+    ///   - positions: the cell of each patch.
+    ///   - remove: n.
+    func reduction(patches: Tensor, ofClass: [Double], positions: [Int], remove: Int) -> TokenReduction {
         let received = withoutGradient { patches.detached.mean(axes: [mode == .probabilities ? 0 : 1]) }.doubles
-        let ofClass = withoutGradient { a.detached.sliced(axis: 0, 0..<1).sliced(axis: 1, 1..<1 + n) }.doubles
         let (v, c) = (normalized(received), normalized(ofClass))
-        let redundancy = boosted((0..<n).map { lambda * v[$0] - (1 - lambda) * c[$0] }, positions)
+        let redundancy = boosted(positions.indices.map { lambda * v[$0] - (1 - lambda) * c[$0] }, positions)
         return FiCoCo.reduction(
             redundancy: redundancy, remove: remove, correlation: patches.contiguous(), areLogits: mode == .logits,
             epsilon: epsilon)
@@ -243,12 +255,20 @@ public struct FiCoCoL: Module {
     ///   - visual: logits of visual queries and keys, [H, N, N].
     ///   - text: logits of the text's queries and the visual keys, [H, M, N].
     public func reduction(visual: Tensor, text: Tensor) -> TokenReduction {
-        let b = visual.softmax(axis: 2).mean(axes: [0])
+        reduction(b: visual.softmax(axis: 2).mean(axes: [0]), r: text.softmax(axis: 2).mean(axes: [0]), remove: remove)
+    }
+
+    /// One sample.
+    ///
+    /// - Parameters:
+    ///   - b: B, [N, N].
+    ///   - r: R, [M, N].
+    ///   - remove: n.
+    func reduction(b: Tensor, r: Tensor, remove: Int) -> TokenReduction {
         var redundancy = withoutGradient { b.detached.mean(axes: [0]) }.doubles
         var correlation = b
-        let m = text.shape[1]
+        let m = r.shape[0]
         if m > 0 {
-            let r = text.softmax(axis: 2).mean(axes: [0])
             let asked = withoutGradient { r.detached.mean(axes: [0]) }.doubles
             redundancy = redundancy.indices.map { beta * redundancy[$0] - (1 - beta) * asked[$0] }
             correlation = b * gamma + matmul(r.transposed(0, 1), r) * ((1 - gamma) / Double(m))

@@ -150,7 +150,7 @@ extension FocusScaleSampler: Compressor {
         return sampled.candidates.tokens(sampled.cells, features: sampled.tokens, of: tokens)
     }
 
-    private func refusal(of input: TokenShape) -> String? {
+    public func refusal(of input: TokenShape) -> String? {
         input.problem(width: (norm.weight.shape[0] - 1) / 2) ?? input.problemWithoutRaster()
     }
 

@@ -35,7 +35,7 @@ public struct FocusTextSampler: Module, AttentionCut {
     public mutating func visit(_ visitor: inout ModuleVisitor) { visitor.randomStream("share", &stream) }
 
     /// How many of n tokens remain in this call.
-    public func count(of n: Int) -> Int {
+    public func count(ofTokens n: Int) -> Int {
         guard let trainingShares, let key = stream.key else { return min(keep, n) }
         let share =
             trainingShares.lowerBound + key.uniform(at: 0) * (trainingShares.upperBound - trainingShares.lowerBound)
@@ -53,14 +53,16 @@ public struct FocusTextSampler: Module, AttentionCut {
         let scores = withoutGradient {
             attention.detached.selecting(axis: 1, .indices(text)).mean(axes: [0, 1])
         }.doubles
-        return Ranking.top(scores, count(of: n))
+        return Ranking.top(scores, count(ofTokens: n))
     }
 
     // The seat in a decoder.
 
     public func rows(of tokens: LayerTokens) -> [[Int]] { tokens.question }
 
-    public func reduction(_ x: Tensor, attention: Tensor, positions: [Int], sample: Int) -> TokenReduction {
+    public func count(of n: Int) -> Int? { count(ofTokens: n) }
+
+    public func reduction(_ x: Tensor, attention: Tensor, isMarked: [Bool]) -> TokenReduction {
         TokenReduction(keeping: kept(attention: attention, text: Array(0..<attention.shape[1])))
     }
 

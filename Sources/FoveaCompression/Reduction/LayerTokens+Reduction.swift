@@ -1,52 +1,86 @@
 import FoveaTensor
 
-// How a choice among the visual tokens of each sample becomes one among all tokens of a layer.
+// How a choice among the visual tokens of each picture becomes one among all tokens of a layer.
 
 extension LayerTokens {
-    /// The visual tokens of each sample after a reduction, in their place; what is made of others alone stands behind
-    /// the last of them. Everything else stays.
+    /// The visual tokens of one picture of a sample.
+    struct PictureTokens {
+        /// The picture's number in its sample.
+        let picture: Int64
+        /// Where they are among the tokens, ascending.
+        let places: [Int]
+    }
+
+    /// The visual tokens of each sample's pictures.
+    var visualByPicture: [[PictureTokens]] {
+        let numbers: [Int64] = pictures.scalars()
+        return visual.enumerated().map { sample, places in
+            let own = Dictionary(grouping: places) { numbers[sample * count + $0] }
+            return own.keys.sorted().map { PictureTokens(picture: $0, places: own[$0]!) }
+        }
+    }
+
+    /// The visual tokens after a reduction of each picture, in their place; what is made of others alone stands behind the
+    /// last of its picture. A token that others go into keeps its position. Everything else stays.
     ///
-    /// - Parameter reductions: of each sample, counted among its visual tokens.
-    func reduced(visual reductions: [TokenReduction]) -> LayerTokens {
-        let visual = self.visual
-        if zip(reductions, visual).allSatisfy({ $0.isIdentity($1.count) }) { return self }
-        if reductions.allSatisfy({ $0.isSelection }) {
-            return keeping(
-                visual: zip(reductions, visual).map { reduction, places in reduction.kept.map { places[$0!] } })
+    /// - Parameter reductions: of each sample's pictures, counted among the tokens of the picture.
+    func reduced(pictures reductions: [[TokenReduction]]) -> LayerTokens {
+        let groups = visualByPicture
+        let isWhole = zip(reductions, groups).allSatisfy { own, groups in
+            zip(own, groups).allSatisfy { $0.isIdentity($1.places.count) }
         }
-        let flags = real
-        /// The weights of each new token over the old ones, sample by sample.
-        let rows = reductions.enumerated().map { sample, reduction -> [[Double]] in
-            let places = visual[sample]
-            let isVisual = Set(places)
-            let matrix = reduction.matrix(places.count)
-            func row(_ place: Int) -> [Double] {
-                var row = [Double](repeating: 0, count: count)
-                for (index, token) in places.enumerated() { row[token] = Double(matrix[place * places.count + index]) }
-                return row
+        if isWhole { return self }
+        let whole = zip(zip(real, groups), reductions).map { TokenReduction.whole($0.0, $0.1, $1) }
+        let counts = whole.map(\.reduction.kept.count)
+        let length = counts.max() ?? 0
+        var reduced = withoutGradient { known(after: whole, length: length) }
+        reduced.mask = counts.contains { $0 != length } ? .prefixMask(counts) : nil
+        reduced.features = features.reduced(by: whole.map(\.reduction))
+        return reduced
+    }
+
+    /// What is known of the tokens after a reduction of each sample; without features and mask.
+    private func known(after whole: [(reduction: TokenReduction, pictures: [Int64])], length: Int) -> LayerTokens {
+        let (positions, sizes) = (self.positions.doubles, self.sizes.doubles)
+        let marks: [Bool]? = self.marks?.scalars()
+        var (places, parts): ([Double], [Double]) = ([], [])
+        var (numbers, marked): ([Int64], [Bool]) = ([], [])
+        for (sample, (reduction, pictures)) in whole.enumerated() {
+            let first = sample * count
+            let own = reduction.own?.doubles ?? [Double](repeating: 1, count: reduction.kept.count)
+            let merges = zip(reduction.merges, reduction.weights?.doubles ?? [])
+            // A token belongs to whom it gives most of itself, in parts: what it gives away adds up to its size.
+            var given = [Double](repeating: 0, count: count)
+            for (place, token) in reduction.kept.enumerated() { if let token { given[token] += own[place] } }
+            for (merge, weight) in merges { given[merge.source] += weight }
+            func part(_ token: Int, _ weight: Double) -> Double {
+                given[token] > 0 ? weight / given[token] * sizes[first + token] : 0
             }
-            let standing = Dictionary(
-                uniqueKeysWithValues: reduction.kept.enumerated().compactMap { place, token in
-                    token.map { (places[$0], place) }
-                })
-            let appended = reduction.kept.indices.filter { reduction.kept[$0] == nil }
-            return (0..<count).filter { flags[sample][$0] }.flatMap { token -> [[Double]] in
-                var rows: [[Double]] = []
-                if let place = standing[token] {
-                    rows.append(row(place))
-                } else if !isVisual.contains(token) {
-                    rows.append((0..<count).map { $0 == token ? 1 : 0 })
-                }
-                return token == places.last ? rows + appended.map(row) : rows
+            var size = reduction.kept.enumerated().map { place, token in token.map { part($0, own[place]) } ?? 0 }
+            var sum = reduction.kept.map { _ in 0.0 }
+            var weighed = sum
+            var isMarked = reduction.kept.map { token in token.flatMap { token in marks?[first + token] } ?? false }
+            for (merge, weight) in merges {
+                size[merge.place] += part(merge.source, weight)
+                sum[merge.place] += weight * sizes[first + merge.source] * positions[first + merge.source]
+                weighed[merge.place] += weight * sizes[first + merge.source]
+                if marks?[first + merge.source] == true { isMarked[merge.place] = true }
             }
+            let padding = length - size.count
+            places +=
+                reduction.kept.enumerated().map { place, token in
+                    token.map { positions[first + $0] } ?? sum[place] / max(weighed[place], 1e-12)
+                } + [Double](repeating: 0, count: padding)
+            parts += size + [Double](repeating: 1, count: padding)
+            numbers += pictures + [Int64](repeating: -1, count: padding)
+            marked += isMarked + [Bool](repeating: false, count: padding)
         }
-        let width = rows.map(\.count).max() ?? 0
-        let padded = rows.flatMap { rows in
-            rows.flatMap { $0 } + [Double](repeating: 0, count: (width - rows.count) * count)
-        }
-        return mixed(
-            by: Tensor(padded, shape: [batch, width, count]),
-            mask: rows.contains { $0.count != width } ? Tensor.prefixMask(rows.map(\.count)) : nil)
+        let shape = [batch, length]
+        return LayerTokens(
+            features: .zeros(shape + [0], dtype: features.dtype), positions: Tensor(places, shape: shape),
+            pictures: Tensor(numbers, shape: shape), sizes: Tensor(parts, shape: shape),
+            marks: marks.map { _ in Tensor(marked, shape: shape) },
+            origins: origins.map { $0.reduced(by: whole.map(\.reduction)) })
     }
 
     /// The places of each sample's tokens behind its last visual one: what is asked of the pictures.
@@ -68,17 +102,82 @@ extension LayerTokens {
         return [.rows(Tensor(filled.map(Int64.init), shape: [batch, most]), heads: heads)]
     }
 
-    /// What `tap` handed out, for each sample [H, rows, visual tokens]; H is 1 where it was the mean.
+    /// What `tap` handed out, for each sample [H, rows, T]; H is 1 where it was the mean.
     func attention(of rows: [[Int]], from attention: LayerAttention) -> [Tensor] {
-        guard let tapped = attention.taps.first else { return visual.map { .zeros([1, 0, $0.count]) } }
-        return zip(zip(tapped.members, rows), visual).map { sample, visual in
-            let heads = sample.0.rank == 3 ? sample.0 : sample.0.unsqueezed(0)
-            return heads.sliced(axis: 1, 0..<sample.1.count).selecting(axis: 2, .indices(visual))
+        guard let tapped = attention.taps.first else {
+            return rows.map { _ in .zeros([1, 0, count], dtype: features.dtype) }
+        }
+        return zip(tapped.members, rows).map { sample, rows in
+            (sample.rank == 3 ? sample : sample.unsqueezed(0)).sliced(axis: 1, 0..<rows.count)
         }
     }
 }
 
-/// A reducer that works behind one layer of a decoder, by the attention of some rows there.
+extension TokenReduction {
+    /// What becomes of all tokens of a sample when each picture's have their reduction and everything else stays.
+    ///
+    /// - Parameters:
+    ///   - real: which tokens there are.
+    ///   - groups: the tokens of each picture.
+    ///   - reductions: of the pictures; they say in which order the tokens of a picture come.
+    /// - Returns: the reduction, and for each place the number of its picture, −1 for none.
+    fileprivate static func whole(
+        _ real: [Bool], _ groups: [LayerTokens.PictureTokens], _ reductions: [TokenReduction]
+    ) -> (reduction: TokenReduction, pictures: [Int64]) {
+        /// For each token the places of its picture's reduction that stand there.
+        var standing: [Int: [(group: Int, place: Int)]] = [:]
+        var isVisual: Set<Int> = []
+        for (number, (group, reduction)) in zip(groups, reductions).enumerated() {
+            isVisual.formUnion(group.places)
+            let places = reduction.kept.indices.filter { reduction.kept[$0] != nil }
+            let tokens = places.map { group.places[reduction.kept[$0]!] }.sorted()
+            for (token, place) in zip(tokens, places) { standing[token, default: []].append((number, place)) }
+            let appended = reduction.kept.indices.filter { reduction.kept[$0] == nil }
+            if let last = group.places.last { standing[last, default: []] += appended.map { (number, $0) } }
+        }
+        var kept: [Int?] = []
+        var pictures: [Int64] = []
+        /// Where each place of each picture's reduction ends up, and where its weight comes from; 0 for a weight of 1.
+        var target = reductions.map { [Int](repeating: 0, count: $0.kept.count) }
+        var weightOf: [Int] = []
+        let firstWeight = reductions.reduce(into: [1]) { $0.append($0.last! + $1.kept.count) }
+        for token in real.indices where real[token] {
+            if !isVisual.contains(token) {
+                kept.append(token)
+                pictures.append(-1)
+                weightOf.append(0)
+            }
+            for (group, place) in standing[token] ?? [] {
+                target[group][place] = kept.count
+                kept.append(reductions[group].kept[place].map { groups[group].places[$0] })
+                pictures.append(groups[group].picture)
+                weightOf.append(firstWeight[group] + place)
+            }
+        }
+        let merges = reductions.enumerated().flatMap { group, reduction in
+            reduction.merges.map {
+                Merge(source: groups[group].places[$0.source], place: target[group][$0.place])
+            }
+        }
+        var whole = TokenReduction(keeping: [])
+        whole.kept = kept
+        guard !merges.isEmpty || reductions.contains(where: { $0.own != nil }) else { return (whole, pictures) }
+        whole.merges = merges
+        let weights = reductions.compactMap(\.weights)
+        let dtype = (weights + reductions.compactMap(\.own)).first!.dtype
+        whole.weights = concatenated(
+            [.zeros([0], dtype: dtype)] + weights.map { $0.cast(to: dtype) }, axis: 0)
+        if reductions.contains(where: { $0.own != nil }) {
+            let all = reductions.map { $0.own?.cast(to: dtype) ?? .ones([$0.kept.count], dtype: dtype) }
+            whole.own = concatenated([.ones([1], dtype: dtype)] + all, axis: 0)
+                .selecting(axis: 0, .indices(weightOf))
+        }
+        return (whole, pictures)
+    }
+}
+
+/// A reducer that works behind one layer of a decoder, by the attention of some rows there. Each picture of a sample is
+/// reduced by itself.
 public protocol AttentionCut: LayerReducer {
     /// The first layer that sees fewer tokens, counted from 0.
     var layer: Int { get }
@@ -86,14 +185,19 @@ public protocol AttentionCut: LayerReducer {
     /// The rows of each sample whose attention decides.
     func rows(of tokens: LayerTokens) -> [[Int]]
 
-    /// What becomes of one sample's visual tokens.
+    /// What becomes of one picture's tokens.
     ///
     /// - Parameters:
     ///   - x: their features, [N, D].
     ///   - attention: of the rows to them, [H, rows, N]; H is 1 where the mean was tapped.
-    ///   - positions: where they stood in the text.
-    ///   - sample: which of the batch it is.
-    func reduction(_ x: Tensor, attention: Tensor, positions: [Int], sample: Int) -> TokenReduction
+    ///   - isMarked: which of them are marked.
+    func reduction(_ x: Tensor, attention: Tensor, isMarked: [Bool]) -> TokenReduction
+
+    /// How many of a picture's n tokens it leaves; nil where that depends on the picture.
+    func count(of n: Int) -> Int?
+
+    /// How many rows decide where m tokens stand behind the picture, at most.
+    func rows(of m: Int) -> Int
 }
 
 extension AttentionCut {
@@ -103,18 +207,30 @@ extension AttentionCut {
 
     public func reduced(_ tokens: LayerTokens, inLayer layer: Int, attention: LayerAttention) -> LayerTokens {
         let rows = self.rows(of: tokens)
-        let positions: [Double] = tokens.positions.scalars()
         let attention = tokens.attention(of: rows, from: attention)
-        let visual = tokens.visual
+        let (features, marks) = (tokens.features.detached.members, tokens.marks?.memberFlags)
         return tokens.reduced(
-            visual: zip(visual, tokens.features.detached.members).enumerated().map { sample, own in
-                // Nobody asks, or there is nothing to choose from.
-                guard !own.0.isEmpty, !rows[sample].isEmpty else {
-                    return TokenReduction(keeping: Array(own.0.indices))
+            pictures: tokens.visualByPicture.enumerated().map { sample, pictures in
+                pictures.map { picture in
+                    // Nobody asks.
+                    guard !rows[sample].isEmpty else {
+                        return TokenReduction(keeping: Array(picture.places.indices))
+                    }
+                    let own = Tensor.indices(picture.places)
+                    return reduction(
+                        features[sample].selecting(axis: 0, own),
+                        attention: attention[sample].selecting(axis: 2, own),
+                        isMarked: picture.places.map { marks?[sample][$0] ?? false })
                 }
-                return reduction(
-                    own.1.selecting(axis: 0, .indices(own.0)), attention: attention[sample],
-                    positions: own.0.map { Int(positions[sample * tokens.count + $0]) }, sample: sample)
             })
+    }
+
+    public func rows(of m: Int) -> Int { m }
+
+    public func count(of n: Int, inLayer layer: Int) -> Int? { seat(inLayer: layer) == nil ? n : count(of: n) }
+
+    /// The products of the rows' queries with all keys.
+    public func cost(_ shape: LayerShape, inLayer layer: Int) -> Cost {
+        seat(inLayer: layer) == nil ? Cost() : .product(rows(of: shape.question), shape.queryWidth, shape.count)
     }
 }

@@ -6,8 +6,8 @@ import FoveaTensor
 // liuting20/MustDrop.)
 
 /// The patches that must not be dropped: the ⌈fraction · N⌉ that the class token attends to most in the encoder's last
-/// layer.
-public struct MustDropKeys: Module {
+/// layer. As a compressor it keeps all tokens and marks these.
+public struct MustDropKeys: TokenReducer {
     /// Which share of the tokens.
     public let fraction: Double
 
@@ -17,8 +17,6 @@ public struct MustDropKeys: Module {
         }
         self.fraction = fraction
     }
-
-    public mutating func visit(_ visitor: inout ModuleVisitor) {}
 
     /// One sample → its key tokens, ascending.
     ///
@@ -31,6 +29,28 @@ public struct MustDropKeys: Module {
         // A product that is whole but for rounding is meant to be whole.
         let wanted = Int((fraction * Double(valid.count) - 1e-9).rounded(.up))
         return Ranking.top(valid.map { scores[$0] }, min(max(wanted, 1), valid.count)).map { valid[$0] }
+    }
+
+    // Between encoder and decoder.
+
+    public var importance: ImportanceSource? { .available }
+
+    public func reduction(of sample: SampleTokens) -> TokenReduction {
+        TokenReduction(keeping: Array(0..<sample.count))
+    }
+
+    public func count(of n: Int) -> Int? { n }
+
+    /// All tokens, the key ones marked for what follows.
+    public func callAsFunction(_ tokens: VisualTokens) -> VisualTokens {
+        let keys = withoutGradient {
+            tokens.samples.map { sample, real in
+                self.keys(attention: sample.importance(.available), valid: Array(0..<sample.count)).map { real[$0] }
+            }
+        }
+        var marked = tokens
+        marked.marks = .flags(keys, tokens.count)
+        return marked
     }
 
     /// The catalogue entry.
@@ -76,18 +96,13 @@ public struct MustDropFilter: Module, AttentionCut {
     public let targetCount: Int?
     /// In a decoder, the first layer that sees fewer.
     public let layer: Int
-    /// In a decoder, where the key tokens of each sample stand in its text; empty for none.
-    public let keyPositions: [Set<Int>]
 
     /// - Parameters:
     ///   - alpha: α.
     ///   - beta: β.
     ///   - targetCount: how many tokens remain; nil to go by the thresholds.
     ///   - layer: in a decoder, the first layer that sees fewer, from 1 on; published are 3, 7, 11 and 15.
-    ///   - keyPositions: in a decoder, where the key tokens of each sample stand in its text; empty for none.
-    public init(
-        alpha: Double, beta: Double, targetCount: Int? = nil, layer: Int = 3, keyPositions: [Set<Int>] = []
-    ) {
+    public init(alpha: Double, beta: Double, targetCount: Int? = nil, layer: Int = 3) {
         guard layer >= 1 else { trap("MustDropFilter", "a layer from 1 on is needed, not \(layer)") }
         guard targetCount == nil || (alpha > 0 && beta > 0) else {
             trap("MustDropFilter", "a target count needs thresholds above 0, not \(alpha) and \(beta)")
@@ -96,7 +111,6 @@ public struct MustDropFilter: Module, AttentionCut {
         self.beta = beta
         self.targetCount = targetCount
         self.layer = layer
-        self.keyPositions = keyPositions
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {}
@@ -124,14 +138,15 @@ public struct MustDropFilter: Module, AttentionCut {
         return (keys + Ranking.top(ranks, wanted).map { others[$0] }).sorted()
     }
 
-    // The seat in a decoder.
+    // The seat in a decoder: marked tokens are key.
 
     public func rows(of tokens: LayerTokens) -> [[Int]] { tokens.question }
 
-    public func reduction(_ x: Tensor, attention: Tensor, positions: [Int], sample: Int) -> TokenReduction {
-        let keys = keyPositions.isEmpty ? [] : keyPositions[sample]
-        return TokenReduction(keeping: kept(attention: attention, isKey: positions.map(keys.contains)))
+    public func reduction(_ x: Tensor, attention: Tensor, isMarked: [Bool]) -> TokenReduction {
+        TokenReduction(keeping: kept(attention: attention, isKey: isMarked))
     }
+
+    public func count(of n: Int) -> Int? { targetCount.map { min($0, n) } }
 
     /// The catalogue entry.
     public static let entry = ModuleEntry(
@@ -169,6 +184,21 @@ public struct MustDropFilter: Module, AttentionCut {
         ])
 }
 
+/// MustDrop's output-aware cache: once a text with pictures has been read, the layers from one on hold of its visual tokens
+/// those alone that came through all layers. `MustDropCache` says which these are for a text with one picture.
+public struct OutputAwareCache: LayerReducer {
+    /// The first layer whose cache is cut: published is the first that tokens are dropped behind.
+    public let first: Int
+
+    public init(from first: Int) { self.first = first }
+
+    public func seat(inLayer layer: Int) -> LayerSeat? { nil }
+
+    public func reduced(_ tokens: LayerTokens, inLayer layer: Int, attention: LayerAttention) -> LayerTokens { tokens }
+
+    public func cutsCache(ofLayer layer: Int) -> Bool { layer >= first }
+}
+
 /// Which entries of each layer's cache remain once prefill is over: of the visual tokens those that survived the last cut.
 ///
 /// Layer l saw the tokens of stage s = #{cut layers < l}; in front of the first cut it keeps all entries.
@@ -187,7 +217,8 @@ public struct MustDropCache: Module {
     ///   - visual: how many in it.
     ///   - text: how many behind it.
     public init(layers: Int, cutLayers: [Int], system: Int, visual: Int, text: Int) {
-        guard zip(cutLayers, cutLayers.dropFirst()).allSatisfy({ $0 < $1 }), cutLayers.allSatisfy({ $0 < layers })
+        guard zip(cutLayers, cutLayers.dropFirst()).allSatisfy({ $0 < $1 }),
+            cutLayers.allSatisfy({ (0..<layers).contains($0) })
         else { trap("MustDropCache", "cuts \(cutLayers) must ascend and be of the \(layers) layers") }
         self.layers = layers
         self.cutLayers = cutLayers
@@ -222,7 +253,7 @@ public struct MustDropCache: Module {
                 WeightLayout<MustDropCache>("reference", []),
                 keys: [
                     .size("layers", "how many layers the decoder has"),
-                    .sizes("cut_layers", "the layers behind which tokens are cut, ascending"),
+                    .sizes("cut_layers", "the layers behind which tokens are cut, ascending", atLeast: 0),
                     .size("system_tokens", "tokens before the picture", atLeast: 0),
                     .size("visual_tokens", "tokens of the picture"),
                     .size("text_tokens", "tokens behind the picture", atLeast: 0),

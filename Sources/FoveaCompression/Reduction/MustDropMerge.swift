@@ -10,12 +10,14 @@ import FoveaTensor
 ///
 /// The mean stands where the window's centre is. What no whole window covers, at the right and at the lower edge, remains.
 /// The published code merges as many windows in every picture of a batch as the one with the fewest, and puts merged
-/// tokens in front; here each picture goes by itself and stays in raster order.
+/// tokens in front; here each picture goes by itself, and stays in raster order unless `mergedFirst` says otherwise.
 public struct MustDropMerge: TokenReducer {
     /// w.
     public let window: Int
     /// The similarity from which a window is merged.
     public let threshold: Double
+    /// Whether merged tokens come first, the most alike in front, as the published code has it; raster order otherwise.
+    public let mergedFirst: Bool
     /// Instead of a threshold: the most similar windows are merged until at most so many tokens are left. Exact where
     /// w² − 1 divides what is too many, and never below what all windows merged leave.
     public let keep: Int?
@@ -24,11 +26,13 @@ public struct MustDropMerge: TokenReducer {
     ///   - window: w, from 2 on.
     ///   - threshold: the similarity from which a window is merged.
     ///   - keep: how many tokens are left at most, instead.
-    public init(window: Int = 3, threshold: Double = 0.8, keep: Int? = nil) {
+    ///   - mergedFirst: whether merged tokens come first, as the published code has it.
+    public init(window: Int = 3, threshold: Double = 0.8, keep: Int? = nil, mergedFirst: Bool = false) {
         guard window >= 2, keep ?? 1 >= 1 else { trap("MustDropMerge", "a window from 2 on, not \(window), is needed") }
         self.window = window
         self.threshold = threshold
         self.keep = keep
+        self.mergedFirst = mergedFirst
     }
 
     /// The patches of each whole window, in raster order.
@@ -77,7 +81,12 @@ public struct MustDropMerge: TokenReducer {
                 absorbed[patch] = windows[index][middle]
             }
         }
-        let kept = (0..<n).filter { absorbed[$0] == nil }
+        var kept = (0..<n).filter { absorbed[$0] == nil }
+        if mergedFirst {
+            let order = Ranking.order(merged.map { similarity[$0] }).map { windows[merged[$0]][middle] }
+            let isMerged = Set(order)
+            kept = order + kept.filter { !isMerged.contains($0) }
+        }
         var place = [Int](repeating: -1, count: n)
         for (index, token) in kept.enumerated() { place[token] = index }
         let sources = absorbed.keys.sorted()
@@ -102,6 +111,44 @@ public struct MustDropMerge: TokenReducer {
     }
 }
 
+/// The windows of `MustDropMerge` behind a layer of an encoder that sees all patches of one picture.
+public struct MustDropMergeLayer: LayerReducer {
+    /// What is merged.
+    public let method: MustDropMerge
+    /// The raster of the patches.
+    public let grid: VisualTokens.Grid
+    /// Behind which layer, counted from 0; published is the first.
+    public let layer: Int
+
+    /// - Parameters:
+    ///   - method: what is merged.
+    ///   - grid: the raster of the patches.
+    ///   - layer: behind which layer, counted from 0.
+    public init(_ method: MustDropMerge = MustDropMerge(), grid: VisualTokens.Grid, layer: Int = 0) {
+        self.method = method
+        self.grid = grid
+        self.layer = layer
+    }
+
+    public func seat(inLayer layer: Int) -> LayerSeat? { layer == self.layer ? .afterLayer : nil }
+
+    public func reduced(_ tokens: LayerTokens, inLayer layer: Int, attention: LayerAttention) -> LayerTokens {
+        tokens.reduced(
+            pictures: zip(tokens.visualByPicture, tokens.features.detached.members).map { pictures, features in
+                pictures.map { picture in
+                    guard picture.places.count == grid.count else {
+                        trap("MustDropMergeLayer", "all patches of a raster of \(grid) are needed", tokens.features)
+                    }
+                    return method.reduction(features.selecting(axis: 0, .indices(picture.places)), grid: grid)
+                }
+            })
+    }
+
+    public func cost(_ shape: LayerShape, inLayer layer: Int) -> Cost {
+        seat(inLayer: layer) == nil ? Cost() : method.cost(TokenShape(grid: grid, width: shape.width))
+    }
+}
+
 extension MustDropMerge {
     /// The catalogue entry.
     public static let entry = ModuleEntry(
@@ -115,6 +162,7 @@ extension MustDropMerge {
                     .size(
                         "keep", "merge until at most so many tokens are left, or null for the threshold",
                         default: .null),
+                    .flag("merged_first", "whether merged tokens come first, as published", default: false),
                 ],
                 inputs: [.init("x", "[B, N, C]")],
                 outputs: [
@@ -126,7 +174,8 @@ extension MustDropMerge {
                 sampleInputs: { ["x": $0.uniform([2, 20, 3])] },
                 make: {
                     MustDropMerge(
-                        window: $0.int("window"), threshold: $0.double("threshold"), keep: $0.optionalInt("keep"))
+                        window: $0.int("window"), threshold: $0.double("threshold"), keep: $0.optionalInt("keep"),
+                        mergedFirst: $0.bool("merged_first"))
                 },
                 run: { method, inputs in
                     let (x, grid) = try inputs.raster("x")

@@ -14,13 +14,15 @@ public struct PyramidDrop: Module {
     public let ratio: Double
     /// In a decoder, the first layer that sees fewer; its own queries and keys rank them.
     public let layer: Int
-    /// In a decoder, how many visual tokens a sample had before the first cut; nil for as many as there are.
+    /// In a decoder, how many visual tokens a picture had before the first cut; nil for as many as there are.
     public let original: Int?
+    /// Instead of the share, how many tokens remain.
+    public let keep: Int?
 
     /// - Parameters:
     ///   - ratio: the share that remains.
     ///   - layer: in a decoder, the first layer that sees fewer; published are 8, 16 and 24.
-    ///   - original: in a decoder, how many visual tokens a sample had before the first cut.
+    ///   - original: in a decoder, how many visual tokens a picture had before the first cut.
     public init(ratio: Double, layer: Int = 8, original: Int? = nil) {
         guard (0...1).contains(ratio), layer >= 0 else {
             trap("PyramidDrop", "a share from 0 to 1 and a layer are needed, not \(ratio) and \(layer)")
@@ -28,6 +30,22 @@ public struct PyramidDrop: Module {
         self.ratio = ratio
         self.layer = layer
         self.original = original
+        keep = nil
+    }
+
+    /// An exact budget instead of a share.
+    ///
+    /// - Parameters:
+    ///   - keep: how many tokens of a picture remain.
+    ///   - layer: in a decoder, the first layer that sees fewer.
+    public init(keep: Int, layer: Int) {
+        guard keep >= 1, layer >= 0 else {
+            trap("PyramidDrop", "a budget from 1 on and a layer are needed, not \(keep) and \(layer)")
+        }
+        self.keep = keep
+        self.layer = layer
+        ratio = 1
+        original = nil
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {}
@@ -43,7 +61,7 @@ public struct PyramidDrop: Module {
     }
 
     private func count(of n: Int, original: Int?) -> Int {
-        min(max(Int((ratio * Double(original ?? n)).rounded(.down)), 1), n)
+        min(max(keep ?? Int((ratio * Double(original ?? n)).rounded(.down)), 1), n)
     }
 }
 
@@ -59,7 +77,18 @@ extension PyramidDrop: AttentionCut {
         tokens.tap(rows(of: tokens), heads: .each)
     }
 
-    public func reduction(_ x: Tensor, attention: Tensor, positions: [Int], sample: Int) -> TokenReduction {
+    public func count(of n: Int) -> Int? { count(of: n, original: original) }
+
+    public func rows(of m: Int) -> Int { 1 }
+
+    /// The keys of all tokens, for once more than the layer itself, and one row's query and its attention.
+    public func cost(_ shape: LayerShape, inLayer layer: Int) -> Cost {
+        guard seat(inLayer: layer) != nil else { return Cost() }
+        return .product(shape.count, shape.width, shape.keyWidth) + .product(1, shape.width, shape.queryWidth)
+            + 3 * .product(1, shape.queryWidth, shape.count)
+    }
+
+    public func reduction(_ x: Tensor, attention: Tensor, isMarked: [Bool]) -> TokenReduction {
         // What is left of a softmax over all tokens is one over these, once it adds up to 1 again.
         let own = withoutGradient { () -> Tensor in
             let own = attention.squeezed(1)

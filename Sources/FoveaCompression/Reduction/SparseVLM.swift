@@ -25,23 +25,18 @@ public struct SparseVLM: Module {
     public let recycles: Bool
     /// In a decoder, the first layer that sees fewer.
     public let layer: Int
-    /// In a decoder, where the raters of each sample stand in its text; nil for all that is asked.
-    public let raters: [[Int]]?
 
     /// - Parameters:
     ///   - keep: how many visual tokens remain.
     ///   - recycles: whether dropped tokens are recycled into clusters.
     ///   - layer: in a decoder, the first layer that sees fewer, from 1 on; published are 3, 7 and 16.
-    ///   - raters: in a decoder, where the raters of each sample stand in its text, as `raters(in:)` finds them before the
-    ///     first layer; nil for all that is asked.
-    public init(keep: Int, recycles: Bool = true, layer: Int = 3, raters: [[Int]]? = nil) {
+    public init(keep: Int, recycles: Bool = true, layer: Int = 3) {
         guard keep >= 1, layer >= 1 else {
             trap("SparseVLM", "a budget and a layer from 1 on are needed, not \(keep) and \(layer)")
         }
         self.keep = keep
         self.recycles = recycles
         self.layer = layer
-        self.raters = raters
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {}
@@ -92,30 +87,57 @@ public struct SparseVLM: Module {
 }
 
 extension SparseVLM: AttentionCut {
-    /// Where the raters of each sample stand in its text, told from the tokens that go into the first layer.
-    public static func raters(in tokens: LayerTokens) -> [[Int]] {
-        let positions: [Double] = tokens.positions.scalars()
+    /// Marks the raters, which are told from what goes into the first layer; once for all cuts.
+    public func entering(_ tokens: LayerTokens) -> LayerTokens {
         let (visual, question) = (tokens.visual, tokens.question)
-        return tokens.features.detached.members.enumerated().map { sample, x in
+        if let marks = tokens.marks?.memberFlags,
+            zip(question, marks).contains(where: { question, marks in question.contains { marks[$0] } })
+        {
+            return tokens
+        }
+        let raters = tokens.features.detached.members.enumerated().map { sample, x -> [Int] in
             guard !visual[sample].isEmpty, !question[sample].isEmpty else { return [] }
-            let telling = SparseVLM(keep: 1).raters(
+            return self.raters(
                 x.selecting(axis: 0, .indices(visual[sample])),
-                text: x.selecting(axis: 0, .indices(question[sample])))
-            return telling.map { Int(positions[sample * tokens.count + question[sample][$0]]) }
+                text: x.selecting(axis: 0, .indices(question[sample]))
+            ).map { question[sample][$0] }
         }
+        var marked = tokens
+        let flags = Tensor.flags(raters, tokens.count)
+        marked.marks = tokens.marks.map { $0 .| flags } ?? flags
+        return marked
     }
 
+    /// The raters; all that is asked where none are marked.
     public func rows(of tokens: LayerTokens) -> [[Int]] {
-        guard let raters else { return tokens.question }
-        let positions: [Double] = tokens.positions.scalars()
-        return zip(tokens.question, raters).enumerated().map { sample, own in
-            let wanted = Set(own.1)
-            return own.0.filter { wanted.contains(Int(positions[sample * tokens.count + $0])) }
+        guard let marks = tokens.marks?.memberFlags else { return tokens.question }
+        return zip(tokens.question, marks).map { question, marks in
+            let raters = question.filter { marks[$0] }
+            return raters.isEmpty ? question : raters
         }
     }
 
-    public func reduction(_ x: Tensor, attention: Tensor, positions: [Int], sample: Int) -> TokenReduction {
+    public func reduction(_ x: Tensor, attention: Tensor, isMarked: [Bool]) -> TokenReduction {
         reduction(x, attention: attention, raters: Array(0..<attention.shape[1]))
+    }
+
+    public func count(of n: Int) -> Int? { keep < n ? keep + clusters(of: n) : n }
+
+    /// How many clusters the dropped ones of n tokens are recycled into.
+    private func clusters(of n: Int) -> Int {
+        recycles ? min(n - keep, 3 * (n - keep) / 10 + 1) / 10 + 1 : 0
+    }
+
+    /// At most, since it depends on the words how many of them rate: the products of all words with all visual tokens, of
+    /// their queries with all keys, and the clusters' means.
+    public func cost(_ shape: LayerShape, inLayer layer: Int) -> Cost {
+        guard seat(inLayer: layer) != nil else { return Cost() }
+        let dropped = shape.visual - keep
+        guard dropped > 0 else { return Cost() }
+        let recycled = min(dropped, 3 * dropped / 10 + 1)
+        return .product(shape.visual, shape.width, shape.question)
+            + .product(shape.question, shape.queryWidth, shape.count)
+            + .product(recycles ? shape.count - dropped + clusters(of: shape.visual) : 0, recycled, shape.width)
     }
 }
 

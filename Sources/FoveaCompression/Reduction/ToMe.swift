@@ -125,12 +125,28 @@ public struct ToMeLayers: LayerReducer {
         let metric = withoutGradient { attention.keys.detached.mean(axes: [1]) }.members
         let step = ToMe(r: schedule.removed[layer])
         return tokens.reduced(
-            visual: zip(zip(metric, tokens.sizes.members), tokens.visual).map { sample, visual in
-                step.reduction(
-                    metric: sample.0.selecting(axis: 0, .indices(visual)),
-                    sizes: sample.1.selecting(axis: 0, .indices(visual)).cast(to: sample.0.dtype)
-                ).ordered()
+            pictures: zip(zip(metric, tokens.sizes.members), tokens.visualByPicture).map { sample, pictures in
+                pictures.map { picture in
+                    let own = Tensor.indices(picture.places)
+                    return step.reduction(
+                        metric: sample.0.selecting(axis: 0, own),
+                        sizes: sample.1.selecting(axis: 0, own).cast(to: sample.0.dtype)
+                    ).ordered()
+                }
             })
+    }
+
+    public func count(of n: Int, inLayer layer: Int) -> Int? {
+        guard seat(inLayer: layer) != nil else { return n }
+        return n - ToMe(r: schedule.removed[layer]).removed(of: n)
+    }
+
+    /// The products of half of the keys, the means over the heads, with the other half, and the mixtures.
+    public func cost(_ shape: LayerShape, inLayer layer: Int) -> Cost {
+        let n = shape.visual
+        let removed = n - count(of: n, inLayer: layer)!
+        guard removed > 0 else { return Cost() }
+        return .product((n + 1) / 2, shape.headWidth, n / 2) + .product(shape.count - removed, removed, shape.width)
     }
 }
 

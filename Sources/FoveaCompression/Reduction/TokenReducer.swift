@@ -12,9 +12,6 @@ public protocol TokenReducer: Compressor {
 
     /// Where the importance of patches comes from; nil where it plays no part.
     var importance: ImportanceSource? { get }
-
-    /// Why tokens of this shape cannot be reduced; nil when they can.
-    func refusal(of input: TokenShape) -> String?
 }
 
 /// The real tokens of one sample, as a reducer sees them.

@@ -180,6 +180,11 @@ extension VisualTokens {
         reduced.features = features
         reduced.mask = counts.contains { $0 != length } ? Tensor.prefixMask(counts) : nil
         reduced.signals = signals?.reduced(by: reductions)
+        reduced.marks = marks.map { marks in
+            withoutGradient {
+                marks.cast(to: .float32).unsqueezed(-1).reduced(by: reductions).squeezed(-1) .> 0
+            }
+        }
         return reduced
     }
 

@@ -68,8 +68,40 @@ public struct DecoderLayer: Module {
         let (all, count) = (text.keys.shape[2], x.shape[1])
         return (
             x + context.changed(attention.output(joined), .output, joined),
-            LayerAttention(taps: tapped.map { $0.sliced(axis: -1, all - count..<all) }, keys: own.keys)
+            LayerAttention(
+                taps: tapped.map { $0.sliced(axis: -1, all - count..<all) }, queries: queries, keys: own.keys)
         )
+    }
+
+    /// What reducers before the layer see of its attention: the rows that taps name, and nothing that these do not need.
+    ///
+    /// - Parameters:
+    ///   - x: [B, T, D].
+    ///   - context: where the tokens stand and what they see.
+    ///   - taps: rows alone.
+    ///   - past: what stands before them.
+    func scoring(
+        _ x: Tensor, in context: SequenceContext, taps: [AttentionTap], behind past: MultiHeadAttention.Context?
+    ) -> LayerAttention {
+        let normed = attentionNorm(x)
+        let own = context.changed(attention.key(normed), .key, normed)
+            .splitIntoHeads(attention.keyHeads).rotaryEmbedded(context.angles)
+        let keys = past.map { concatenated([$0.keys, own], axis: 2) } ?? own
+        let (all, count) = (keys.shape[2], x.shape[1])
+        let tapped = taps.map { tap -> Tensor in
+            guard let rows = tap.singleRows(batch: x.shape[0]) else {
+                trap("DecoderLayer", "before a layer attention hands out single rows alone", x)
+            }
+            let asking = normed.rowsOfSamples(rows)
+            let queries = context.changed(attention.query(asking), .query, asking)
+                .splitIntoHeads(attention.heads).rotaryEmbedded(context.angles.ofTokens(rows))
+            let weights = FoveaTensor.attention(
+                query: queries, keys: keys, values: keys, mask: context.mask(ofRows: rows, keys: all),
+                taps: [.rows(Array(0..<rows.shape[1]), heads: tap.heads)]
+            ).taps[0]
+            return weights.sliced(axis: -1, all - count..<all)
+        }
+        return LayerAttention(taps: tapped, queries: nil, keys: own)
     }
 
     /// The second half, x + mlp(norm x): [B, T, D].

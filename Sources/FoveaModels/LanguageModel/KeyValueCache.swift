@@ -23,6 +23,8 @@ public struct KeyValueCache: Sendable {
         public internal(set) var context: MultiHeadAttention.Context?
         /// The positions that the keys are turned by, float64 [B, M].
         public internal(set) var positions = Tensor.zeros([0, 0], dtype: .float64)
+        /// Where the tokens stood in the whole text, float64 [B, M].
+        public internal(set) var places = Tensor.zeros([0, 0], dtype: .float64)
         /// How many patches each token stands for, float32 [B, M].
         public internal(set) var sizes = Tensor.zeros([0, 0])
         /// Which tokens are real, bool [B, M]; nil when all are.
@@ -86,6 +88,7 @@ public struct KeyValueCache: Sendable {
         held.mask = held.mask.map { $0.rowsOfSamples(indices) .& real } ?? real
         let old = held.positions.rowsOfSamples(indices)
         held.sizes = held.sizes.rowsOfSamples(indices)
+        held.places = held.places.rowsOfSamples(indices)
         var keys = kept(context.keys)
         if policy == .compact, !picturesArePrefix {
             // Rotations add up: turning by the difference of two positions leads from one to the other.
@@ -112,6 +115,34 @@ public struct KeyValueCache: Sendable {
             ? tokens.positions : tokens.ranks + column(layers[layer].counts(batch: tokens.batch))
     }
 
+    /// Takes out of a layer what did not come through all layers.
+    ///
+    /// - Parameters:
+    ///   - left: what came out of the last layer of the tokens that were read last.
+    ///   - starts: where these began in each sample's text; what stands before remains.
+    ///   - layer: from 0 on.
+    mutating func keep(_ left: LayerTokens, readFrom starts: [Int], inLayer layer: Int) {
+        let held = layers[layer]
+        let (width, places): (Int, [Double]) = (held.count, held.places.scalars())
+        let isReal = held.mask?.scalars(as: Bool.self) ?? [Bool](repeating: true, count: places.count)
+        let (survivors, real): ([Double], [[Bool]]) = (left.positions.scalars(), left.real)
+        let lists = starts.enumerated().map { sample, start in
+            let own = Set(real[sample].indices.filter { real[sample][$0] }.map { survivors[sample * left.count + $0] })
+            return (0..<width).filter {
+                let entry = sample * width + $0
+                return isReal[entry] && (places[entry] < Double(start) || own.contains(places[entry]))
+            }
+        }
+        let most = lists.map(\.count).max() ?? 0
+        guard most < width || lists.contains(where: { $0.count < most }) else { return }
+        keep(
+            Tensor(
+                lists.flatMap { list in
+                    list.map(Int64.init) + [Int64](repeating: -1, count: most - list.count)
+                }, shape: [lists.count, most]),
+            inLayer: layer)
+    }
+
     /// Bytes that keys and values take.
     public var byteCount: Int {
         layers.reduce(0) { sum, layer in
@@ -131,6 +162,7 @@ extension KeyValueCache.Layer {
     mutating func append(_ next: MultiHeadAttention.Context, positions: Tensor, of tokens: LayerTokens) {
         guard let context else {
             (self.context, self.positions, sizes, mask) = (next, positions, tokens.sizes, tokens.mask)
+            places = tokens.positions
             return
         }
         if mask != nil || tokens.mask != nil {
@@ -140,6 +172,7 @@ extension KeyValueCache.Layer {
         }
         self.positions = concatenated([self.positions, positions], axis: 1)
         sizes = concatenated([sizes, tokens.sizes], axis: 1)
+        places = concatenated([places, tokens.positions], axis: 1)
         self.context = context.followed(by: next)
     }
 }

@@ -28,6 +28,7 @@ extension LanguageModel {
         var tokens = tokens
         tokens.positions = tokens.positions + Tensor(seen.map(Double.init), shape: [tokens.batch, 1])
         let reducers = tokens.visual.allSatisfy(\.isEmpty) ? [] : reducers
+        tokens = reducers.reduce(tokens) { $1.entering($0) }
         var context = SequenceContext(
             of: tokens.features, positions: tokens.positions, mask: nil, isCausal: true, injection: injection,
             options: options)
@@ -56,9 +57,7 @@ extension LanguageModel {
             }
             tokens = SeatedReducers.before(tokens, reducers: reducers, layer: index) { given, taps in
                 _ = place(given)
-                return layer.attending(given.features, in: context, taps: taps) {
-                    cache.layers[index].context?.followed(by: $0) ?? $0
-                }.attention
+                return layer.scoring(given.features, in: context, taps: taps, behind: cache.layers[index].context)
             }
             let places = place(tokens)
             let seated = SeatedReducers(reducers, layer: index, for: tokens)
@@ -70,6 +69,9 @@ extension LanguageModel {
             tokens = seated.reduced(tokens, at: .afterAttention, attention: attention)
             tokens.features = layer.transforming(tokens.features, in: context)
             tokens = seated.reduced(tokens, at: .afterLayer, attention: attention)
+        }
+        for index in layers.indices where reducers.contains(where: { $0.cutsCache(ofLayer: index) }) {
+            cache.keep(tokens, readFrom: seen, inLayer: index)
         }
         cache.seen = zip(seen, counts).map { $0 + $1 }
         return tokens

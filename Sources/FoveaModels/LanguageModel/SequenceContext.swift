@@ -45,6 +45,23 @@ public struct SequenceContext: Sendable {
         self.injection = injection
     }
 
+    /// What some tokens of each sample may see: broadcast to [B, H, R, M], as `mask`, with the causal order in it; nil for
+    /// everything.
+    ///
+    /// - Parameters:
+    ///   - rows: int64 [B, R].
+    ///   - keys: M.
+    func mask(ofRows rows: Tensor, keys: Int) -> Tensor? {
+        let own = mask.map { mask -> Tensor in
+            guard mask.shape[2] > 1 else { return mask }
+            return mask.expanded(to: [rows.shape[0]] + mask.shape.dropFirst()).transposed(1, 2)
+                .rowsOfSamples(rows).transposed(1, 2)
+        }
+        guard isCausal else { return own }
+        let order = Tensor.arange(keys, dtype: .int64) .<= rows.unsqueezed(1).unsqueezed(3)
+        return own.map { $0.dtype == .bool ? $0 .& order : select(order, $0, else: -.infinity) } ?? order
+    }
+
     /// A part of the layer with what the injection adds to it.
     ///
     /// - Parameters:

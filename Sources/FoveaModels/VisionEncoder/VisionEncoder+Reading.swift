@@ -68,9 +68,9 @@ extension TransformerBlock {
                 mask = mask.map { select($0, added, else: -.infinity) } ?? added
             }
             let normed = attentionNorm(tokens.features)
-            let context = self.attention.projected(normed)
-            let (output, tapped) = self.attention(normed, to: context, mask: mask, taps: taps)
-            return (output, LayerAttention(taps: tapped, keys: context.keys))
+            let (queries, context) = (self.attention.queries(normed), self.attention.projected(normed))
+            let (output, tapped) = self.attention(queries: queries, to: context, mask: mask, taps: taps)
+            return (output, LayerAttention(taps: tapped, queries: queries, keys: context.keys))
         }
         var tokens = SeatedReducers.before(tokens, reducers: reducers, layer: index) { attended($0, $1).attention }
         let seated = SeatedReducers(reducers, layer: index, for: tokens)

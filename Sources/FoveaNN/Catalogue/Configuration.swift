@@ -25,7 +25,7 @@ public struct Configuration: Sendable {
     ///   - owner: where the configuration comes from, for errors.
     /// - Throws: for an unknown key, a value that its key cannot have, a required key that is absent, and a value that
     ///   the weights contradict.
-    init(
+    package init(
         _ given: [String: ConfigurationValue], keys: [ConfigurationKey], weights: NamedTensors?, key: RandomKey,
         owner: String
     ) throws(ModuleInputError) {

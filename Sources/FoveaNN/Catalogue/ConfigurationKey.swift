@@ -17,8 +17,8 @@ public struct ConfigurationKey: Sendable {
         case flag
         case choice([String])
         case text(expected: String, fits: @Sendable (String) -> Bool)
-        /// As many whole numbers as stated, or any number of them, from 1 on.
-        case sizes(count: Int?)
+        /// As many whole numbers as stated, or any number of them, from the bound on.
+        case sizes(count: Int?, atLeast: Int)
         /// An object of these keys, none of them required.
         case object([ConfigurationKey])
         case constant(ConfigurationValue)
@@ -88,11 +88,12 @@ public struct ConfigurationKey: Sendable {
         ConfigurationKey(name, summary, .text(expected: expected, fits: fits), defaultValue, source)
     }
 
-    /// A list of whole numbers from 1 on, such as a grid; of `count` of them where that is given.
+    /// A list of whole numbers from `minimum` on, such as a grid; of `count` of them where that is given.
     public static func sizes(
-        _ name: String, _ summary: String, count: Int? = nil, default defaultValue: ConfigurationValue? = nil
+        _ name: String, _ summary: String, count: Int? = nil, atLeast minimum: Int = 1,
+        default defaultValue: ConfigurationValue? = nil
     ) -> ConfigurationKey {
-        ConfigurationKey(name, summary, .sizes(count: count), defaultValue, nil)
+        ConfigurationKey(name, summary, .sizes(count: count, atLeast: minimum), defaultValue, nil)
     }
 
     /// An object of keys, each of which may be missing.
@@ -154,12 +155,12 @@ public struct ConfigurationKey: Sendable {
         case (.pairs, .list(let pairs)) where !pairs.isEmpty && pairs.allSatisfy { isPair($0, below: largest) }:
             return nil
         case (.pairs, _): return "must be a list of pairs of whole numbers from 1 on"
-        case (.sizes(let count), .list(let values)):
-            let fit = values.allSatisfy { if case .int(1...largest) = $0 { true } else { false } }
+        case (.sizes(let count, let minimum), .list(let values)):
+            let fit = values.allSatisfy { if case .int(minimum...largest) = $0 { true } else { false } }
             if fit, count == nil ? !values.isEmpty : values.count == count { return nil }
             fallthrough
-        case (.sizes(let count), _):
-            return "must be a list of \(count.map { "\($0) " } ?? "")whole numbers from 1 on\(orNull)"
+        case (.sizes(let count, let minimum), _):
+            return "must be a list of \(count.map { "\($0) " } ?? "")whole numbers from \(minimum) on\(orNull)"
         }
     }
 

@@ -163,11 +163,29 @@ public struct MultiHeadAttention: Module {
     public func callAsFunction(
         _ x: Tensor, to context: Context, mask: Tensor? = nil, taps: [AttentionTap] = []
     ) -> (output: Tensor, taps: [Tensor]) {
+        self(queries: queries(x), to: context, mask: mask, taps: taps)
+    }
+
+    /// What x [B, N, C] asks with, [B, H, N, d].
+    public func queries(_ x: Tensor) -> Tensor {
         guard x.rank == 3 else { trap("MultiHeadAttention", "x [B, N, C] is needed", x) }
         let queries = query(x).splitIntoHeads(heads)
+        return queryNorm?(queries) ?? queries
+    }
+
+    /// What queries [B, H, N, d] find in what has been projected → [B, N, C].
+    ///
+    /// - Parameters:
+    ///   - queries: [B, H, N, d].
+    ///   - context: keys and values.
+    ///   - mask: bool, broadcast to [B, H, N, M]; true where they may look.
+    ///   - taps: what to hand out.
+    /// - Returns: [B, N, C], and a constant for each tap.
+    public func callAsFunction(
+        queries: Tensor, to context: Context, mask: Tensor? = nil, taps: [AttentionTap] = []
+    ) -> (output: Tensor, taps: [Tensor]) {
         let (attended, tapped) = attention(
-            query: queryNorm?(queries) ?? queries, keys: context.keys, values: context.values, mask: mask,
-            dropout: dropout.draw, taps: taps)
+            query: queries, keys: context.keys, values: context.values, mask: mask, dropout: dropout.draw, taps: taps)
         return (output(attended.joiningHeads()), tapped)
     }
 }

@@ -136,6 +136,7 @@ struct AttentionCall {
     ///   - keepsHeads: whether the heads stay apart.
     func attention(ofRows indices: Tensor, keepsHeads: Bool) -> Tensor {
         let count = indices.shape.last!
+        MatrixProduct.count(multiplyAdds: batch * heads * count * columns * query.shape.last!)
         let y = Tensor(
             uninitialized: keepsHeads ? [batch, heads, count, columns] : [batch, count, columns], query.dtype)
         let size = query.dtype.size

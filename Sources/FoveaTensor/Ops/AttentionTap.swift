@@ -23,7 +23,16 @@ public struct AttentionTap: Sendable {
     }
 
     private let kind: Kind
-    private let heads: Heads
+    /// What becomes of the axis of heads.
+    package let heads: Heads
+
+    /// The query rows that it takes one by one, int64 [B, R]; nil where it sums over rows.
+    ///
+    /// - Parameter batch: B.
+    package func singleRows(batch: Int) -> Tensor? {
+        guard case .rows(let indices) = kind else { return nil }
+        return indices.expanded(to: [batch, indices.shape[indices.rank - 1]]).contiguous()
+    }
 
     /// The weights of single query rows: [..., R, M], with `.each` [..., H, R, M]. Computed again after the forward pass,
     /// for R rows out of N that share of its time.

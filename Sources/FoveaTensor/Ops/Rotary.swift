@@ -62,6 +62,23 @@ public struct RotaryAngles: Sendable {
         cosine = Tensor(angles.map { cosineOf($0) }, shape: positions.shape + [half])
         sine = Tensor(angles.map { sineOf($0) }, shape: positions.shape + [half])
     }
+
+    private init(cosine: Tensor, sine: Tensor) {
+        self.cosine = cosine
+        self.sine = sine
+    }
+
+    /// Those of some tokens of each sample, [B, 1, K], out of angles of [N] or [B, 1, N].
+    ///
+    /// - Parameter indices: int64 [B, K].
+    package func ofTokens(_ indices: Tensor) -> RotaryAngles {
+        func own(_ x: Tensor) -> Tensor {
+            let (count, half) = (x.shape[x.rank - 2], x.shape[x.rank - 1])
+            return x.expanded(to: [indices.shape[0], 1, count, half]).squeezed(1)
+                .gathered(axis: 1, indices.unsqueezed(2).expanded(to: indices.shape + [half])).unsqueezed(1)
+        }
+        return RotaryAngles(cosine: own(cosine), sine: own(sine))
+    }
 }
 
 extension Tensor {

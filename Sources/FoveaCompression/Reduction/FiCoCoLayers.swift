@@ -1,0 +1,150 @@
+import FoveaTensor
+
+// FiCoCo between attention and MLP of some layers, of an encoder and of a decoder. -VL is the two together.
+
+/// FiCoCo-V in an encoder.
+///
+/// Where there is no class token the proxy of the keys stands in for its attention (appendix, eq. 9–13).
+public struct FiCoCoVLayers: LayerReducer {
+    /// How many patches each layer removes.
+    public let schedule: ReductionSchedule
+    /// How they are chosen; its own `remove` plays no part.
+    public let method: FiCoCoV
+
+    public init(_ schedule: ReductionSchedule, _ method: FiCoCoV) {
+        self.schedule = schedule
+        self.method = method
+    }
+
+    public func seat(inLayer layer: Int) -> LayerSeat? { schedule.removes(inLayer: layer) ? .afterAttention : nil }
+
+    public func taps(inLayer layer: Int, for tokens: LayerTokens) -> [AttentionTap] {
+        method.mode == .probabilities ? [.rows(Array(0..<tokens.count))] : []
+    }
+
+    public func reduced(_ tokens: LayerTokens, inLayer layer: Int, attention: LayerAttention) -> LayerTokens {
+        let weights = withoutGradient { attention.taps.first?.members ?? attention.meanLogits }
+        let keys = withoutGradient { attention.keys.detached.mean(axes: [1]) }.members
+        let positions = tokens.positions.doubles
+        let real = tokens.real
+        return tokens.reduced(
+            pictures: tokens.visualByPicture.enumerated().map { sample, pictures in
+                let isVisual = Set(pictures.flatMap(\.places))
+                let front = (0..<tokens.count).filter { real[sample][$0] && !isVisual.contains($0) }
+                return pictures.map { picture in
+                    let own = Tensor.indices(picture.places)
+                    let columns = weights[sample].selecting(axis: 1, own)
+                    return method.reduction(
+                        patches: columns.selecting(axis: 0, own),
+                        ofClass: front.first.map { columns.sliced(axis: 0, $0..<$0 + 1).doubles }
+                            ?? ImportanceSource.proxy(keys[sample].selecting(axis: 0, own)).doubles,
+                        positions: picture.places.map { Int(positions[sample * tokens.count + $0]) - front.count },
+                        remove: schedule.removed[layer])
+                }
+            })
+    }
+
+    public func count(of n: Int, inLayer layer: Int) -> Int? { schedule.left(of: n, inLayer: layer) }
+
+    /// The products of all queries with all keys once more, and the mixtures.
+    public func cost(_ shape: LayerShape, inLayer layer: Int) -> Cost {
+        let removed = shape.visual - schedule.left(of: shape.visual, inLayer: layer)
+        guard removed > 0 else { return Cost() }
+        return .product(shape.count, shape.queryWidth, shape.count)
+            + .product(shape.count - removed, removed, shape.width)
+    }
+}
+
+/// FiCoCo-L in a decoder.
+///
+/// What attention computed is causal and over all tokens; B and R are neither. They are computed again from its queries
+/// and keys, a head at a time.
+public struct FiCoCoLLayers: LayerReducer {
+    /// How many visual tokens of a picture each layer removes.
+    public let schedule: ReductionSchedule
+    /// How they are chosen; its own `remove` plays no part.
+    public let method: FiCoCoL
+
+    public init(_ schedule: ReductionSchedule, _ method: FiCoCoL = FiCoCoL(remove: 0)) {
+        self.schedule = schedule
+        self.method = method
+    }
+
+    public func seat(inLayer layer: Int) -> LayerSeat? { schedule.removes(inLayer: layer) ? .afterAttention : nil }
+
+    public func reduced(_ tokens: LayerTokens, inLayer layer: Int, attention: LayerAttention) -> LayerTokens {
+        guard let queries = attention.queries?.detached.members else {
+            trap("FiCoCoLLayers", "the queries of the layer are needed", attention.keys)
+        }
+        let keys = attention.keys.detached.members
+        let question = tokens.question
+        return tokens.reduced(
+            pictures: tokens.visualByPicture.enumerated().map { sample, pictures in
+                pictures.map { picture in
+                    let own = Tensor.indices(picture.places)
+                    let shown = keys[sample].selecting(axis: 1, own)
+                    func weights(_ rows: [Int]) -> Tensor {
+                        meanAttention(of: queries[sample].selecting(axis: 1, .indices(rows)), to: shown)
+                    }
+                    return method.reduction(
+                        b: weights(picture.places), r: weights(question[sample]), remove: schedule.removed[layer])
+                }
+            })
+    }
+
+    public func count(of n: Int, inLayer layer: Int) -> Int? { schedule.left(of: n, inLayer: layer) }
+
+    /// The products of the queries of picture and question with the keys of the picture, Σ R R, and the mixtures.
+    public func cost(_ shape: LayerShape, inLayer layer: Int) -> Cost {
+        let n = shape.visual
+        let removed = n - schedule.left(of: n, inLayer: layer)
+        guard removed > 0 else { return Cost() }
+        return .product(n + shape.question, shape.queryWidth, n) + .product(n, shape.question, n)
+            + .product(shape.count - removed, removed, shape.width)
+    }
+}
+
+extension ReductionSchedule {
+    func removes(inLayer layer: Int) -> Bool { removed.indices.contains(layer) && removed[layer] > 0 }
+
+    /// How many of n tokens a layer leaves.
+    func left(of n: Int, inLayer layer: Int) -> Int {
+        removes(inLayer: layer) ? max(min(n, 1), n - removed[layer]) : n
+    }
+}
+
+extension LayerAttention {
+    /// Of each sample the scores of all tokens before softmax, the mean over the heads: [T, T].
+    fileprivate var meanLogits: [Tensor] {
+        guard let queries else { trap("LayerAttention", "the queries of the layer are needed", keys) }
+        let scale = 1 / (Double(queries.shape[1]) * Double(queries.shape[3]).squareRoot())
+        // The heads' products add up to those of all features together.
+        let shared = keys.detached.repeatedKeyHeads(queries.shape[1])
+        return zip(queries.detached.members, shared.members).map { queries, keys in
+            let rows = { (x: Tensor) in x.transposed(0, 1).flattened(from: 1) }
+            return matmul(rows(queries), rows(keys).transposed(0, 1)) * scale
+        }
+    }
+}
+
+extension Tensor {
+    /// Keys [B, G, T, d] for each of H heads, [B, H, T, d].
+    fileprivate func repeatedKeyHeads(_ heads: Int) -> Tensor {
+        let share = heads / shape[1]
+        guard share > 1 else { return self }
+        return selecting(axis: 1, .indices((0..<heads).map { $0 / share }))
+    }
+}
+
+/// What queries [H, R, d] pay to keys [G, N, d], the mean over the heads of a softmax over the keys: [R, N].
+private func meanAttention(of queries: Tensor, to keys: Tensor) -> Tensor {
+    let (heads, share) = (queries.shape[0], queries.shape[0] / keys.shape[0])
+    let scale = 1 / Double(queries.shape[2]).squareRoot()
+    guard queries.shape[1] > 0 else { return .zeros([0, keys.shape[1]], dtype: queries.dtype) }
+    var sum: Tensor?
+    for head in 0..<heads {
+        let own = (matmul(queries[head], keys[head / share].transposed(0, 1)) * scale).softmax(axis: 1)
+        sum = sum.map { $0 + own } ?? own
+    }
+    return sum! * (1 / Double(heads))
+}
