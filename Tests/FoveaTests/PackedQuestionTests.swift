@@ -184,16 +184,17 @@ private struct Idle: LayerReducer {
         #expect(patchesSeen(whole.origins!, 0, 0) == Array(0..<9 * counts[0]))
 
         // Between encoder and decoder: each picture keeps so many patches, the same for all questions.
-        let picked = try model.answers(to: batch, reducers: Reducers(tokens: UniformSelection(keep: 3)), tracked: true)
+        let picked = try model.answers(
+            to: batch, reducers: Reducers(tokens: [UniformSelection(keep: 3)]), tracked: true)
         #expect(patchesSeen(picked.origins!, 1, 0).count == 3 * counts[1])
         #expect(difference(rows(picked.logits)[0], rows(whole.logits)[0]) > 1e-6)
 
-        // In the decoder: so many patches of all pictures, for each question its own.
+        // In the decoder: so many patches of each picture, for each question its own.
         let dropped = try model.answers(
             to: batch, reducers: Reducers(decoder: [FastV(keep: 4, layer: 1)]), tracked: true)
         let asked = set.sample(0).questions.count
         let kept = (0..<asked).map { patchesSeen(dropped.origins!, 0, $0) }
-        #expect(kept.allSatisfy { $0.count == 4 })
+        #expect(kept.allSatisfy { $0.count == 4 * counts[0] })
         #expect(Set(kept).count > 1, "every question keeps the same")
         // One after the other they are asked as all at once.
         var single = set.sample(0)

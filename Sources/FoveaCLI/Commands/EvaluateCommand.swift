@@ -4,13 +4,20 @@ import Fovea
 /// `fovea evaluate`: how a trained model does.
 struct EvaluateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "evaluate", abstract: "Evaluate a run or a checkpoint.")
+        commandName: "evaluate", abstract: "Evaluate a run or a checkpoint, also under token reducers.",
+        discussion: """
+            With --reducer and --keep, a run on questions about pictures is tried under methods that take visual tokens \
+            away, without being trained again: a line for each method and budget. Each question is answered with what its \
+            own text selects. The reducers are \(ReductionMethod.all.map(\.name).joined(separator: ", ")).
+            """)
 
     @Argument(help: ArgumentHelp("A run's folder, or a folder below its checkpoints.", valueName: "run"))
     var path: String
 
     @Option(help: "Which samples: train, validation or test.")
     var split = "test"
+
+    @OptionGroup(title: "Reducers") var reduction: ReducerArguments
 
     @Flag(help: "Print JSON.")
     var json = false
@@ -38,6 +45,13 @@ struct EvaluateCommand: ParsableCommand {
 
     private func show<Opened: RunnableExperiment>(_ run: RunPath, _ experiment: Opened) throws {
         let saved = try SavedRun(run, of: experiment)
+        let place = "\(path)\(saved.step.map { " at step \($0)" } ?? ""), \(split)"
+        guard reduction.isEmpty else {
+            let scores = try experiment.scores(of: saved.model, on: split, under: reduction)
+            guard !json else { return printJSON(scores) }
+            print("\(place), \(scores[0].asked.grouped) questions\n\n\(scores.table)")
+            return
+        }
         let result = experiment.evaluation(of: saved.model, on: split)
         let scores = experiment.scores(of: saved.model, on: split)
         guard !json else {
@@ -48,7 +62,6 @@ struct EvaluateCommand: ParsableCommand {
                     questions: scores.isEmpty ? nil : scores))
             return
         }
-        let place = "\(path)\(saved.step.map { " at step \($0)" } ?? ""), \(split)"
         guard !(result.confusion.counts.isEmpty && scores.isEmpty) else {
             print(
                 "\(place): \(result.accuracy.percent) of the targets' variance explained, mean squared error \(result.loss.fixed(6))"

@@ -121,6 +121,17 @@ struct QuestionExperiment: RunnableExperiment {
         return Fovea.scores(of: model, on: set, types: set.task.types.map(\.name))
     }
 
+    func scores(of model: Model, on part: String, under reduction: ReducerArguments) throws -> [ReducedScore] {
+        guard model.injector == nil else {
+            throw CommandError("--reducer: an injection puts the pictures into the layers; no token stands in the text")
+        }
+        let trials = try reduction.trials(in: ReducedEvaluation.place(in: model))
+        let set = self.part(part)
+        let evaluation = try ReducedEvaluation(
+            model, on: reduction.samples.map(set.first) ?? set, patchSize: recipe.integer("model.patchSize"))
+        return try trials.map(evaluation.score)
+    }
+
     func saveCompanions(to folder: RunFolder) throws {
         try part("train").vocabulary.save(to: folder.file("vocabulary.json"))
     }

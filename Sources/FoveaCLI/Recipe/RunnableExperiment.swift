@@ -25,12 +25,18 @@ protocol RunnableExperiment {
     func trainingEvaluation(of model: Task.Model) -> Evaluation
     /// How it answers each type of question, where there are such.
     func scores(of model: Task.Model, on part: String) -> [QuestionScore]
+    /// How it answers under reducers, a score for each of them and each budget.
+    func scores(of model: Task.Model, on part: String, under reduction: ReducerArguments) throws -> [ReducedScore]
     /// Writes what a run needs besides its weights.
     func saveCompanions(to folder: RunFolder) throws
 }
 
 extension RunnableExperiment {
     func scores(of model: Task.Model, on part: String) -> [QuestionScore] { [] }
+    func scores(of model: Task.Model, on part: String, under reduction: ReducerArguments) throws -> [ReducedScore] {
+        throw CommandError(
+            "--reducer: this run classifies pictures; reducers are tried on runs that answer questions about pictures")
+    }
     func saveCompanions(to folder: RunFolder) throws {}
 
     /// The key that all random numbers of the run come from.

@@ -90,6 +90,16 @@ public struct CompactEncoder: PictureEncoder {
         visitor.module("norm", &norm)
     }
 
+    public var blocks: [TransformerBlock] { layers }
+
+    public var tokensInFront: Int { 0 }
+
+    /// The convolutions over patches, and over their neighbours.
+    public var frontCost: Cost {
+        let width = positions.shape[1]
+        return .product(grid.count, patches.weight.count / width, width) + .product(grid.count, 9 * width, width)
+    }
+
     public var tokenShape: TokenShape { TokenShape(grid: grid, width: positions.shape[1]) }
 
     /// Positions are for one raster: pictures have the size that the encoder was made for.

@@ -7,6 +7,15 @@ public protocol PictureEncoder: Module {
     /// The shape of the tokens of a picture of the size that the encoder was made for.
     var tokenShape: TokenShape { get }
 
+    /// The layers that the tokens go through.
+    var blocks: [TransformerBlock] { get }
+
+    /// How many tokens, such as a class token, stand in front of the patches in these layers.
+    var tokensInFront: Int { get }
+
+    /// What making the patches of one picture takes, before the layers.
+    var frontCost: Cost { get }
+
     /// Why these pictures cannot be seen, in a few words; nil when they can.
     func problem(with pictures: Tensor) -> String?
 
@@ -18,8 +27,7 @@ public protocol PictureEncoder: Module {
     ///   - pictures: [B, channels, height, width].
     ///   - reducers: what takes tokens away between the layers.
     ///   - tracked: whether to keep track of which patches go where.
-    ///   - signals: whether to hand out what the attention of the last of the layers says of the tokens; nothing where
-    ///     reducers work.
+    ///   - signals: whether to hand out what the attention of the last of the layers says of the tokens.
     func visualTokens(
         _ pictures: Tensor, reducers: [any LayerReducer], tracked: Bool, signals: Bool
     ) -> VisualTokens
@@ -80,8 +88,21 @@ extension Collection<TransformerBlock> {
                 .expanded(to: [batch, length]),
             origins: VisualTokens.Provenance.identity(batch: batch, patches: length).weights)
         let countsSizes = reducers.contains(where: \.countsSizes)
+        var found: EncoderSignals?
         for (index, layer) in enumerated() {
-            tokens = layer.reading(tokens, layer: index, reducers: reducers, countsSizes: countsSizes)
+            let isAsked = signals && index == count - 1
+            let read = layer.reading(
+                tokens, layer: index, reducers: reducers, countsSizes: countsSizes,
+                more: isAsked && front > 0 ? [.rows([0], heads: .each)] : [])
+            // Of the tokens that the last layer saw; whoever takes some away behind its attention asks for others.
+            if isAsked, read.tokens.count == read.seen {
+                found = withoutGradient {
+                    EncoderSignals(
+                        classAttention: read.more.first.map { patches($0.squeezed(2), 2).contiguous() },
+                        keys: patches(read.keys.detached.mean(axes: [1]), 1).contiguous())
+                }
+            }
+            tokens = read.tokens
         }
         let features = patches(norm(tokens.features), 1)
         // Of its place and size each token knows by what it is made of.
@@ -93,6 +114,7 @@ extension Collection<TransformerBlock> {
             seen.mask = real
             seen.sizes = select(real, seen.sizes, else: 0)
         }
+        seen.signals = found
         return seen
     }
 }

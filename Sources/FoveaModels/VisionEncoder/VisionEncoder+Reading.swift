@@ -43,6 +43,14 @@ extension VisionEncoder: PictureEncoder {
             tracked: tracked, signals: signals, norm: { isNormed ? postNorm($0) : $0 })
     }
 
+    public var blocks: [TransformerBlock] { Array(layers.prefix(visualLayers)) }
+
+    public var tokensInFront: Int { options.family == .clip ? 1 : 0 }
+
+    public var frontCost: Cost {
+        .product(tokenShape.count, options.channels * options.patchSize * options.patchSize, options.width)
+    }
+
     public var tokenShape: TokenShape {
         let side = options.imageSize / options.patchSize
         return TokenShape(grid: .init(rows: side, columns: side), width: options.width)
@@ -57,9 +65,12 @@ extension TransformerBlock {
     ///   - index: the layer's, from 0 on.
     ///   - reducers: all of the encoder.
     ///   - countsSizes: whether the logarithm of sizes is added to the scores of attention.
+    ///   - more: what attention is to hand out besides.
+    /// - Returns: what is left; how many tokens attention saw, what it handed out besides, and their keys.
     func reading(
-        _ tokens: LayerTokens, layer index: Int, reducers: [any LayerReducer], countsSizes: Bool
-    ) -> LayerTokens {
+        _ tokens: LayerTokens, layer index: Int, reducers: [any LayerReducer], countsSizes: Bool,
+        more: [AttentionTap] = []
+    ) -> (tokens: LayerTokens, seen: Int, more: [Tensor], keys: Tensor) {
         func attended(_ tokens: LayerTokens, _ taps: [AttentionTap]) -> (output: Tensor, attention: LayerAttention) {
             var mask = tokens.mask.map { $0.reshaped(to: [tokens.batch, 1, 1, tokens.count]) }
             if countsSizes {
@@ -74,10 +85,14 @@ extension TransformerBlock {
         }
         var tokens = SeatedReducers.before(tokens, reducers: reducers, layer: index) { attended($0, $1).attention }
         let seated = SeatedReducers(reducers, layer: index, for: tokens)
-        let (output, attention) = attended(tokens, seated.taps)
+        let (output, all) = attended(tokens, seated.taps + more)
+        let attention = LayerAttention(
+            taps: Array(all.taps.prefix(seated.taps.count)), queries: all.queries, keys: all.keys)
+        let seen = tokens.count
         tokens.features = tokens.features + attentionDropout(output)
         tokens = seated.reduced(tokens, at: .afterAttention, attention: attention)
         tokens.features = tokens.features + mlpDropout(mlp(mlpNorm(tokens.features)))
-        return seated.reduced(tokens, at: .afterLayer, attention: attention)
+        tokens = seated.reduced(tokens, at: .afterLayer, attention: attention)
+        return (tokens, seen, Array(all.taps.dropFirst(seated.taps.count)), all.keys)
     }
 }

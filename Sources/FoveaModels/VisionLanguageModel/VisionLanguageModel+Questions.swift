@@ -91,37 +91,14 @@ extension VisionLanguageModel: QuestionAnswerer {
     ) throws(LanguageModelError) -> TracedAnswers {
         let (batch, most) = (questions.pictures.shape[0], questions.pictures.shape[1])
         let slots = questions.labels.shape[1]
-        let real: [Bool] = seen.mask?.scalars() ?? Array(repeating: true, count: batch * most * seen.count)
-        let present = questions.present
-        let all = seen.features.flattened(from: 0, to: 1)
-        let sizes = seen.sizes.cast(to: .float32).flattened()
         let provenance = questions.origins(of: seen)
         var (logits, origins): ([Tensor], [Tensor]) = ([], [])
         for sample in 0..<batch {
-            let texts = questions.texts(of: sample)
-            let first = sample * most * seen.count
-            let visual = (first..<first + most * seen.count).filter { real[$0] && present[$0 / seen.count] }
-            let rows = Tensor(visual.map(Int64.init))
-            guard !texts.isEmpty else {
+            guard let tokens = try texts(of: questions, sample: sample, seeing: seen) else {
                 logits.append(.zeros([slots, decoder.options.vocabulary], dtype: seen.features.dtype))
                 if let provenance { origins.append(.zeros([slots, 0, provenance.shape[3]])) }
                 continue
             }
-            var tokens = try decoder.tokens(texts)
-            let (count, length) = (visual.count, tokens.count)
-            func behind(_ prefix: Tensor, _ text: Tensor) -> Tensor {
-                concatenated(
-                    [prefix.unsqueezed(0).expanded(to: [texts.count] + prefix.shape), text], axis: 1)
-            }
-            let numbers = visual.map { Int64($0 / seen.count % most) }
-            tokens = LayerTokens(
-                features: behind(all.selecting(axis: 0, rows), tokens.features),
-                pictures: behind(Tensor(numbers), tokens.pictures),
-                sizes: behind(sizes.selecting(axis: 0, rows), tokens.sizes),
-                mask: tokens.mask.map { behind(Tensor(Array(repeating: true, count: count)), $0) },
-                origins: seen.provenance == nil
-                    ? nil
-                    : VisualTokens.Provenance.identity(batch: texts.count, patches: count + length).weights)
             var cache = KeyValueCache(for: decoder, picturesArePrefix: true)
             if let problem = cache.problem(with: tokens, in: decoder.options) { throw LanguageModelError(problem) }
             let read = decoder.reading(tokens, cache: &cache, reducers: reducers)
@@ -129,11 +106,12 @@ extension VisionLanguageModel: QuestionAnswerer {
             logits.append(own.padded(to: slots, axis: 0))
             if let provenance, let left = read.origins {
                 // Of the sample's tokens those that are real, and of what is left those that are of pictures.
-                let patches = provenance[sample][0].selecting(
-                    axis: 0, Tensor(visual.map { Int64($0 - first) }))
+                let visual = questions.visual(of: sample, in: seen).map { Int64($0 - sample * most * seen.count) }
+                let patches = provenance[sample][0].selecting(axis: 0, Tensor(visual))
                 let isOfPicture = read.pictures .>= 0
                 let isVisual = (read.mask.map { $0 .& isOfPicture } ?? isOfPicture).cast(to: left.dtype).unsqueezed(2)
-                origins.append(matmul(left.sliced(axis: 2, 0..<count) * isVisual, patches).padded(to: slots, axis: 0))
+                origins.append(
+                    matmul(left.sliced(axis: 2, 0..<visual.count) * isVisual, patches).padded(to: slots, axis: 0))
             }
         }
         let longest = origins.map { $0.shape[1] }.max() ?? 0
@@ -144,7 +122,93 @@ extension VisionLanguageModel: QuestionAnswerer {
     }
 }
 
+extension VisionLanguageModel {
+    /// The questions of a sample, each as a text of its own behind the sample's pictures: what a decoder reads whose cache has
+    /// pictures as a prefix. nil where nothing is asked.
+    ///
+    /// - Parameters:
+    ///   - questions: packed.
+    ///   - sample: which.
+    ///   - seen: the tokens of all pictures of the batch.
+    /// - Throws: `LanguageModelError` for ids outside the vocabulary.
+    public func texts(
+        of questions: PackedQuestions, sample: Int, seeing seen: VisualTokens
+    ) throws(LanguageModelError) -> LayerTokens? {
+        let texts = questions.texts(of: sample)
+        guard !texts.isEmpty else { return nil }
+        let most = questions.pictures.shape[1]
+        let visual = questions.visual(of: sample, in: seen)
+        let rows = Tensor(visual.map(Int64.init))
+        let tokens = try decoder.tokens(texts)
+        let (count, length) = (visual.count, tokens.count)
+        func behind(_ prefix: Tensor, _ text: Tensor) -> Tensor {
+            concatenated([prefix.unsqueezed(0).expanded(to: [texts.count] + prefix.shape), text], axis: 1)
+        }
+        return LayerTokens(
+            features: behind(seen.features.flattened(from: 0, to: 1).selecting(axis: 0, rows), tokens.features),
+            pictures: behind(Tensor(visual.map { Int64($0 / seen.count % most) }), tokens.pictures),
+            sizes: behind(seen.sizes.cast(to: .float32).flattened().selecting(axis: 0, rows), tokens.sizes),
+            mask: tokens.mask.map { behind(Tensor(Array(repeating: true, count: count)), $0) },
+            marks: seen.marks.map { marks in
+                let own = marks.flattened().cast(to: .int64).selecting(axis: 0, rows) .> 0
+                return behind(own, .full([texts.count, length], 0, dtype: .bool))
+            },
+            origins: seen.provenance == nil
+                ? nil : VisualTokens.Provenance.identity(batch: texts.count, patches: count + length).weights)
+    }
+
+    /// What answering one question about one picture takes, as encoder, compressor, decoder and reducers state it.
+    ///
+    /// - Parameters:
+    ///   - length: tokens of the question.
+    ///   - reducers: what takes tokens away on the way.
+    /// - Returns: of each layer of encoder and decoder, of all of them together, and of the reducers alone. Patches, projector
+    ///   and head are part of the whole.
+    public func cost(
+        ofAnswering length: Int, reducers: Reducers = Reducers()
+    ) -> (encoder: [LayerCost], decoder: [LayerCost], total: Cost, reducers: Cost) {
+        let patches = encoder.tokenShape
+        let encoding = encoder.blocks.cost(
+            ofEncoding: patches.count, behind: encoder.tokensInFront, reducers: reducers.encoder)
+        func after(_ shape: TokenShape, _ count: Int) -> TokenShape {
+            count == shape.count ? shape : TokenShape(count: count, width: shape.width)
+        }
+        // What is left is as many as the schedules say; where that depends on the picture, all.
+        var seen = after(
+            patches,
+            encoder.blocks.indices.reduce(patches.count) { n, layer in
+                reducers.encoder.reduce(n) { $1.count(of: $0, inLayer: layer) ?? $0 }
+            })
+        var total = encoder.frontCost + compressor.cost(seen)
+        seen = compressor.outputShape(seen)
+        if let projector {
+            total = total + .product(seen.count, projector.weight.shape[1], projector.weight.shape[0])
+            seen.width = projector.weight.shape[0]
+        }
+        var taken = encoding.reduce(Cost()) { $0 + $1.reducers }
+        for method in reducers.tokens {
+            taken = taken + method.cost(seen)
+            seen = method.outputShape(seen)
+        }
+        let decoding = decoder.cost(ofReading: seen.count, question: length, reducers: reducers.decoder)
+        taken = decoding.reduce(taken) { $0 + $1.reducers }
+        total = (encoding + decoding).reduce(total + taken) { $0 + $1.layer }
+        return (
+            encoding, decoding, total + .product(1, decoder.options.width, decoder.options.vocabulary), taken
+        )
+    }
+}
+
 extension PackedQuestions {
+    /// Where the real tokens of a sample's pictures are among those of all pictures of the batch.
+    fileprivate func visual(of sample: Int, in seen: VisualTokens) -> [Int] {
+        let most = pictures.shape[1]
+        let real: [Bool] =
+            seen.mask?.scalars() ?? Array(repeating: true, count: pictures.shape[0] * most * seen.count)
+        let (present, first) = (self.present, sample * most * seen.count)
+        return (first..<first + most * seen.count).filter { real[$0] && present[$0 / seen.count] }
+    }
+
     /// Which pictures there are, for B · P of them.
     fileprivate var present: [Bool] {
         pictureMask?.scalars() ?? Array(repeating: true, count: pictures.shape[0] * pictures.shape[1])

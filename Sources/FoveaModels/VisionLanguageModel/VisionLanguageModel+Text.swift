@@ -58,6 +58,7 @@ extension VisionLanguageModel {
         let visual = seen.features.flattened(from: 0, to: 1)
         let flags: [Bool]? = seen.mask?.scalars()
         let sizes: [Float] = seen.sizes.cast(to: .float32).scalars()
+        let marks: [Bool]? = seen.marks?.scalars()
 
         var rows: [[(source: Int, picture: Int, size: Float)]] = []
         var labels: [[Int]] = []
@@ -92,7 +93,10 @@ extension VisionLanguageModel {
             features: features, pictures: Tensor(table(-1) { Int64($0.picture) }, shape: [samples, length]),
             sizes: Tensor(table(1) { $0.size }, shape: [samples, length]),
             mask: rows.contains { $0.count < length }
-                ? Tensor(table(false) { _ in true }, shape: [samples, length]) : nil)
+                ? Tensor(table(false) { _ in true }, shape: [samples, length]) : nil,
+            marks: marks.map { marks in
+                Tensor(table(false) { $0.picture >= 0 && marks[$0.source - flat.count] }, shape: [samples, length])
+            })
         return Sequence(tokens: tokens, labels: batch.labels == nil ? [] : labels)
     }
 

@@ -77,7 +77,7 @@ public struct VisionLanguageModel<Encoder: PictureEncoder, Method: Compressor>: 
         if let problem = encoder.problem(with: pictures) { throw LanguageModelError(problem) }
         let seen = encoder.visualTokens(
             pictures, reducers: reducers.encoder, tracked: tracked || !reducers.encoder.isEmpty,
-            signals: reducers.tokens != nil)
+            signals: !reducers.tokens.isEmpty)
         if let problem = compressor.problem(with: seen.shape) {
             throw LanguageModelError("pictures of \(pictures.shape[2]) × \(pictures.shape[3]): \(problem)")
         }
@@ -87,8 +87,7 @@ public struct VisionLanguageModel<Encoder: PictureEncoder, Method: Compressor>: 
             if let problem = media.problem(with: tokens, numbers: numbers) { throw LanguageModelError(problem) }
             tokens = media(tokens, numbers: numbers)
         }
-        guard let reducer = reducers.tokens else { return tokens }
-        if let problem = reducer.problem(with: tokens.shape) { throw LanguageModelError(problem) }
-        return reducer(tokens)
+        if let problem = reducers.problem(with: tokens) { throw LanguageModelError(problem) }
+        return reducers.reduced(tokens)
     }
 }

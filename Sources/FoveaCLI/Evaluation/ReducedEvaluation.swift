@@ -1,0 +1,189 @@
+import Fovea
+
+/// A trained model on one part of its questions, to be tried under reducers without training it again.
+struct ReducedEvaluation {
+    typealias Model = QuestionExperiment.Model
+
+    let model: Model
+    let questions: QuestionSet
+    let patchSize: Int
+    /// What the model answers with all tokens, sample by sample.
+    private let plain: [[Int]]
+    /// One question about one picture, which times are taken of.
+    private let single: PackedQuestions
+
+    /// - Parameters:
+    ///   - model: the model.
+    ///   - questions: what is asked.
+    ///   - patchSize: pixels along a patch's side.
+    init(_ model: Model, on questions: QuestionSet, patchSize: Int) throws {
+        self.model = model
+        self.questions = questions
+        self.patchSize = patchSize
+        var plain: [[Int]] = []
+        for indices in ReducedEvaluation.batches(questions.count, of: 32) {
+            let batch = questions.batch(of: indices, augmentation: nil)
+            plain += ReducedEvaluation.words(try withoutGradient { try model.answers(to: batch).logits })
+        }
+        self.plain = plain
+        var first = questions.sample(0)
+        first.questions = Array(first.questions.prefix(1))
+        single = questions.packed([first])
+    }
+
+    private static func batches(_ count: Int, of size: Int) -> [[Int]] {
+        stride(from: 0, to: count, by: size).map { Array($0..<min(count, $0 + size)) }
+    }
+
+    /// The likeliest word of each question, [B][A].
+    private static func words(_ logits: Tensor) -> [[Int]] {
+        let words: [Int64] = logits.argmax(axis: -1).scalars()
+        let slots = logits.shape[1]
+        return (0..<logits.shape[0]).map { words[$0 * slots..<($0 + 1) * slots].map(Int.init) }
+    }
+
+    /// Where reducers sit in a model.
+    static func place(in model: Model) -> ReductionPlace {
+        let compressed = model.compressor.outputShape(model.encoder.tokenShape)
+        return ReductionPlace(
+            grid: compressed.grid ?? .init(rows: 1, columns: compressed.count),
+            encoderLayers: model.encoder.blocks.count, decoderLayers: model.decoder.layers.count)
+    }
+
+    /// How the model does with one reducer.
+    func score(_ trial: ReducerArguments.Trial) throws -> ReducedScore {
+        let reducers = trial.reducers
+        var counts: [(asked: Int, right: Int)] = []
+        var (same, evidence, undiluted, shown) = (0, 0.0, 0.0, 0)
+        // Which patches go where takes a matrix for each question.
+        for indices in ReducedEvaluation.batches(questions.count, of: 8) {
+            let samples = indices.map { questions.sample($0) }
+            let batch = questions.packed(samples)
+            let answers = try withoutGradient { try model.answers(to: batch, reducers: reducers, tracked: true) }
+            let words = ReducedEvaluation.words(answers.logits)
+            let labels: [Int64] = batch.labels.scalars()
+            let left = answers.origins.map { Survivors($0, isSame: reducers.decoder.isEmpty) }
+            for (row, sample) in samples.enumerated() {
+                var right = 0
+                for (slot, question) in sample.questions.enumerated() {
+                    right += words[row][slot] == Int(labels[row * batch.labels.shape[1] + slot]) ? 1 : 0
+                    same += words[row][slot] == plain[indices[row]][slot] ? 1 : 0
+                    let patches = sample.evidence(of: question, patchSize: patchSize).flatMap { $0 }
+                    let wanted = patches.indices.filter { patches[$0] }
+                    guard let left, !wanted.isEmpty else { continue }
+                    let shares = wanted.map { left.share(of: $0, sample: row, question: slot) }
+                    evidence += Double(shares.count { $0 > 0 }) / Double(shares.count)
+                    undiluted += shares.reduce(0, +) / Double(shares.count)
+                    shown += 1
+                }
+                counts.append((sample.questions.count, right))
+            }
+        }
+        let score = QuestionScore(type: trial.name, samples: counts)
+        let (times, costs) = (try times(reducers), try costs(reducers))
+        return ReducedScore(
+            reducer: trial.name, keep: trial.keep, asked: score.asked, accuracy: score.accuracy, lower: score.lower,
+            upper: score.upper, agreement: Double(same) / Double(max(1, score.asked)),
+            evidence: evidence / Double(max(1, shown)), undiluted: undiluted / Double(max(1, shown)),
+            entering: costs.entering, mean: costs.mean, multiplyAdds: costs.multiplyAdds,
+            reducerMultiplyAdds: costs.reducers, cacheBytes: costs.cacheBytes, visionMilliseconds: times.vision,
+            prefillMilliseconds: times.prefill, decodeMilliseconds: times.decode, reducerMilliseconds: times.reducer)
+    }
+}
+
+/// How much of each patch there is in what is left of the pictures.
+private struct Survivors {
+    /// Of each patch the largest share that it has in a token, [B, A, P · N], A being 1 where all questions see the same.
+    private let shares: [Float]
+    private let (questions, patches): (Int, Int)
+
+    /// - Parameters:
+    ///   - origins: [B, A, M, P · N].
+    ///   - isSame: whether all questions see the same.
+    init(_ origins: Tensor, isSame: Bool) {
+        let own = isSame ? origins.sliced(axis: 1, 0..<min(1, origins.shape[1])) : origins
+        let sums = own.sum(axes: [3], keepingAxes: true)
+        let smallest = Tensor([Float(1e-12)], shape: [1, 1, 1, 1]).cast(to: own.dtype)
+        shares = (own / maximum(sums, smallest)).max(axes: [2]).cast(to: .float32).scalars()
+        (questions, patches) = (own.shape[1], own.shape[3])
+    }
+
+    func share(of patch: Int, sample: Int, question: Int) -> Double {
+        Double(shares[(sample * questions + min(question, questions - 1)) * patches + patch])
+    }
+}
+
+// What one question about one picture takes.
+
+extension ReducedEvaluation {
+    /// Milliseconds of each part, and of the reducers in them.
+    private func times(
+        _ reducers: Reducers
+    ) throws -> (vision: Double, prefill: Double, decode: Double, reducer: Double) {
+        let vision = { (encoder: [any LayerReducer], tokens: [any Compressor]) in
+            try model.visualTokens(
+                single.pictures.flattened(from: 0, to: 1), numbers: [0],
+                reducers: Reducers(encoder: encoder, tokens: tokens))
+        }
+        let seen = try vision(reducers.encoder, reducers.tokens)
+        let whole = try vision([], [])
+        func prefill(_ seen: VisualTokens, _ decoder: [any LayerReducer]) throws -> KeyValueCache {
+            var cache = KeyValueCache(for: model.decoder, picturesArePrefix: true)
+            let text = try model.texts(of: single, sample: 0, seeing: seen)!
+            _ = model.decoder.logits(model.decoder.reading(text, cache: &cache, reducers: decoder).last)
+            return cache
+        }
+        let read = try prefill(seen, reducers.decoder)
+        let next = LayerTokens(features: model.decoder.embed(Tensor([Int64(0)], shape: [1, 1])))
+        var (encoding, entering, deciding) = (0.0, 0.0, 0.0)
+        let visionTime = try milliseconds { _ = try vision(reducers.encoder, reducers.tokens) }
+        let prefillTime = try milliseconds { _ = try prefill(seen, reducers.decoder) }
+        if !reducers.encoder.isEmpty {
+            encoding =
+                try milliseconds { _ = try vision(reducers.encoder.map { IdleReducer($0) }, []) }
+                - milliseconds { _ = try vision([], []) }
+        }
+        if !reducers.tokens.isEmpty {
+            let given = try vision(reducers.encoder, [])
+            entering = try milliseconds { _ = reducers.reduced(given) }
+        }
+        if !reducers.decoder.isEmpty {
+            let given = reducers.encoder.isEmpty && reducers.tokens.isEmpty ? whole : seen
+            deciding =
+                try milliseconds { _ = try prefill(given, reducers.decoder.map { IdleReducer($0) }) }
+                - milliseconds { _ = try prefill(given, []) }
+        }
+        return (
+            visionTime, prefillTime,
+            try milliseconds {
+                var cache = read
+                _ = model.decoder.logits(model.decoder.reading(next, cache: &cache).last)
+            }, max(0, encoding) + entering + max(0, deciding)
+        )
+    }
+
+    /// The median of several runs.
+    private func milliseconds(_ work: () throws -> Void) throws -> Double {
+        let clock = ContinuousClock()
+        let times = try withoutGradient {
+            try (0..<11).map { _ in
+                let time = try clock.measure(work).components
+                return Double(time.seconds) * 1e3 + Double(time.attoseconds) * 1e-15
+            }
+        }
+        return times.sorted()[times.count / 2]
+    }
+
+    /// What the methods state.
+    private func costs(
+        _ reducers: Reducers
+    ) throws -> (entering: Double, mean: Double, multiplyAdds: Int, reducers: Int, cacheBytes: Int) {
+        let question = single.ids.shape[1]
+        let stated = model.cost(ofAnswering: question, reducers: reducers)
+        let visual = stated.decoder.map { Double($0.visual) }
+        return (
+            visual.first ?? 0, visual.reduce(0, +) / Double(max(1, visual.count)), stated.total.multiplyAdds,
+            stated.reducers.multiplyAdds, stated.decoder.reduce(0) { $0 + model.decoder.cacheBytes(of: $1.held) }
+        )
+    }
+}

@@ -1,0 +1,57 @@
+import Fovea
+
+/// How a trained model does with one reducer and one budget: what it answers, what is left of the pictures, what it takes.
+struct ReducedScore: Encodable {
+    let reducer: String
+    /// How many tokens of each picture are left in the end, by the budget.
+    let keep: Int
+    let asked: Int
+    /// The share of right answers, and the interval that the true one lies in with a probability of 95 %.
+    let accuracy: Double
+    let lower: Double
+    let upper: Double
+    /// The share of answers that are the unreduced model's.
+    let agreement: Double
+    /// The share of the patches that show what is asked about which is in some token that is left.
+    let evidence: Double
+    /// How much of such a patch there is in the token that has most of it: 1 for one that is kept alone, ½ for one that
+    /// shares a token with another evenly.
+    let undiluted: Double
+    /// Tokens of a picture that the decoder's first layer gets, and those in its layers on average.
+    let entering: Double
+    let mean: Double
+    /// Of the answer to one question about one picture, as the methods state it, and the part that the reducer takes.
+    let multiplyAdds: Int
+    let reducerMultiplyAdds: Int
+    /// Of keys and values once the question has been read.
+    let cacheBytes: Int
+    /// From the picture to what the decoder gets; the decoder's reading of one question; one more token; and what of these
+    /// the reducer takes.
+    let visionMilliseconds: Double
+    let prefillMilliseconds: Double
+    let decodeMilliseconds: Double
+    let reducerMilliseconds: Double
+}
+
+extension [ReducedScore] {
+    /// A line for each.
+    var table: String {
+        var table = TextTable(
+            [
+                "reducer", "keep", "right", "95 % interval", "agrees", "evidence", "undiluted", "tokens", "mean",
+                "M multiply-adds", "reducer's", "cache KiB", "vision ms", "prefill ms", "decode ms", "reducer ms",
+            ], right: Set(1...15))
+        for score in self {
+            table.add([
+                score.reducer, "\(score.keep)", score.accuracy.percent,
+                "\(score.lower.percent) to \(score.upper.percent)", score.agreement.percent, score.evidence.percent,
+                score.undiluted.percent, score.entering.fixed(0), score.mean.fixed(0),
+                (Double(score.multiplyAdds) / 1e6).fixed(1), (Double(score.reducerMultiplyAdds) / 1e6).fixed(2),
+                (Double(score.cacheBytes) / 1024).fixed(0), score.visionMilliseconds.fixed(2),
+                score.prefillMilliseconds.fixed(2), score.decodeMilliseconds.fixed(2),
+                score.reducerMilliseconds.fixed(2),
+            ])
+        }
+        return table.text
+    }
+}
