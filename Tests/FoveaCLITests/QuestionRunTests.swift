@@ -73,6 +73,65 @@ struct QuestionRunTests {
         #expect(!bench.exists("run"))
     }
 
+    private struct Reduced: Decodable {
+        let reducer: String
+        let keep, asked: Int
+        let accuracy, lower, upper, agreement, evidence, undiluted, entering, mean: Double
+        let multiplyAdds, reducerMultiplyAdds, cacheBytes: Int
+    }
+
+    @Test("a run under reducers: all tokens kept is the run itself, budgets are met, costs fall")
+    func reducers() throws {
+        let bench = try Workbench()
+        try bench.write(
+            QuestionRunTests.recipe.replacing("decoderDepth: 1", with: "decoderDepth: 2"), to: "q.yaml")
+        try bench.prints(["train", "q.yaml", "--output", "run"])
+        func scores(_ arguments: [String]) throws -> [Reduced] {
+            let text = try bench.prints(["evaluate", "run", "--json", "--samples", "12"] + arguments)
+            return try JSONDecoder().decode([Reduced].self, from: Data(text.utf8))
+        }
+        let methods = ["random", "average-pool", "divprune", "fastv:layer=1", "mustdrop", "ficoco-vl"]
+        let all = try scores(
+            methods.flatMap { ["--reducer", $0] } + ["--keep", "9", "--keep", "4", "--keep", "11%"])
+        #expect(all.map(\.reducer) == methods.flatMap { [$0, $0, $0] })
+        #expect(all.map(\.keep) == methods.flatMap { _ in [9, 4, 1] })
+        for (name, lines) in zip(methods, stride(from: 0, to: all.count, by: 3).map { Array(all[$0..<$0 + 3]) }) {
+            let (whole, half, one) = (lines[0], lines[1], lines[2])
+            #expect(whole.agreement == 1 && whole.evidence == 1 && whole.undiluted == 1, "\(name)")
+            #expect(whole.entering == 9 && whole.mean == 9 && whole.reducerMultiplyAdds == 0, "\(name)")
+            #expect(whole.asked == 48 && whole.lower < whole.accuracy && whole.accuracy < whole.upper, "\(name)")
+            #expect(whole.mean > half.mean && half.mean > one.mean, "\(name)")
+            #expect(whole.cacheBytes > half.cacheBytes && half.cacheBytes > one.cacheBytes, "\(name)")
+            #expect(one.undiluted < 1, "\(name)")
+        }
+        // Means lose no patch, and dilute each.
+        #expect(all[5].evidence == 1 && abs(all[5].undiluted - 1.0 / 9) < 1e-6)
+        // One of nine patches by itself.
+        #expect(all[2].evidence < 0.5 && all[2].evidence == all[2].undiluted)
+        let table = try bench.prints(["evaluate", "run", "--reducer", "uniform", "--keep", "50%", "--samples", "2"])
+        #expect(table.contains("uniform") && table.contains("evidence") && table.contains("8 questions"))
+    }
+
+    @Test("reducers and budgets that cannot be are refused in a line")
+    func reducerRefusals() throws {
+        let bench = try Workbench()
+        try bench.write(QuestionRunTests.recipe, to: "q.yaml")
+        try bench.prints(["train", "q.yaml", "--output", "run"])
+        for (arguments, mentions) in [
+            (["--reducer", "fastvv", "--keep", "4"], ["fastvv", "did you mean fastv"]),
+            (["--reducer", "random", "--keep", "0"], ["--keep 0", "1 to 9"]),
+            (["--reducer", "random", "--keep", "10"], ["--keep 10", "1 to 9"]),
+            (["--reducer", "random", "--keep", "half"], ["--keep half", "25%"]),
+            (["--reducer", "random"], ["--keep"]), (["--keep", "4"], ["--reducer"]),
+            (["--reducer", "random:sed=1", "--keep", "4"], ["sed", "known are seed"]),
+            (["--reducer", "random:seed", "--keep", "4"], ["key=value"]),
+            (["--reducer", "fastv", "--keep", "4"], ["a decoder of 1 layers"]),
+            (["--reducer", "visionzip:importance=class-token", "--keep", "4"], ["class token", "proxy"]),
+        ] {
+            try bench.refuses(["evaluate", "run"] + arguments, mentions: mentions)
+        }
+    }
+
     /// Pictures in the decoder's layers, by the name of what puts them there.
     private static let injections = [
         "gated-cross-attention": ["dim_head=4", "heads=2", "only_attend_immediate_media=false"],
