@@ -206,6 +206,21 @@ public struct LayerTokens: Sendable {
         }
     }
 
+    /// These tokens, and others of the same samples behind them. What they are made of is not kept.
+    package func followed(by next: LayerTokens) -> LayerTokens {
+        func joined(_ a: Tensor, _ b: Tensor) -> Tensor { concatenated([a, b], axis: 1) }
+        /// Flags where one of both has some.
+        func flags(_ a: Tensor?, _ b: Tensor?, else value: Double) -> Tensor? {
+            guard a != nil || b != nil else { return nil }
+            return joined(
+                a ?? .full([batch, count], value, dtype: .bool), b ?? .full([batch, next.count], value, dtype: .bool))
+        }
+        return LayerTokens(
+            features: joined(features, next.features), positions: joined(positions, next.positions),
+            pictures: joined(pictures, next.pictures), sizes: joined(sizes, next.sizes),
+            mask: flags(mask, next.mask, else: 1), marks: flags(marks, next.marks, else: 0))
+    }
+
     /// Some of these tokens.
     ///
     /// - Parameter indices: int64 [B, K], ascending; −1 behind the last of a sample that has fewer.

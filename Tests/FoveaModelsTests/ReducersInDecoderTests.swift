@@ -122,6 +122,44 @@ private struct Hiding: LayerReducer {
         #expect(relativeDifference(single, read([0..<32, 32..<38])) < close, "\(name)")
     }
 
+    @Test(
+        "a cache that readmits gives in each turn what the whole text gives in one call",
+        arguments: PositionPolicy.allCases, all.indices)
+    func readmitting(_ policy: PositionPolicy, _ index: Int) {
+        let (name, reducers) = Self.all[index]
+        // Its raters are those of the first turn.
+        guard !name.hasPrefix("sparsevlm") else { return }
+        let model = DecoderCase.model()
+        let more = DecoderCase.features(2, 9, seed: 6)
+        func text(_ range: Range<Int>) -> LayerTokens { LayerTokens(features: more.sliced(axis: 1, range)) }
+        var turns = KeyValueCache(for: model, policy: policy, turns: .readmit)
+        _ = model.reading(Self.prompt(), cache: &turns, reducers: reducers)
+        // An answer token by token, and the next question.
+        for place in 0..<4 { _ = model.reading(text(place..<place + 1), cache: &turns) }
+        let asked = model.reading(text(4..<8), cache: &turns, reducers: reducers)
+        let answered = model.reading(text(8..<9), cache: &turns).features
+
+        var once = KeyValueCache(for: model, policy: policy)
+        let prompt = Self.prompt()
+        let whole = LayerTokens(
+            features: concatenated([prompt.features, more.sliced(axis: 1, 0..<8)], axis: 1),
+            pictures: concatenated([prompt.pictures, .full([2, 8], -1, dtype: .int64)], axis: 1),
+            mask: concatenated([prompt.mask!, .full([2, 8], 1, dtype: .bool)], axis: 1),
+            marks: concatenated([prompt.marks!, .full([2, 8], 0, dtype: .bool)], axis: 1))
+        let expected = model.reading(whole, cache: &once, reducers: reducers)
+        #expect(asked.counts == expected.counts, "\(name)")
+        #expect(relativeDifference(asked.last, expected.last) < close, "\(name)")
+        #expect(
+            relativeDifference(answered, model.reading(text(8..<9), cache: &once).features) < close, "\(name)")
+
+        // Frozen, a turn takes nothing away and brings nothing back.
+        var frozen = KeyValueCache(for: model, policy: policy)
+        _ = model.reading(prompt, cache: &frozen, reducers: reducers)
+        let before = frozen.layers.map { $0.counts(batch: 2) }
+        _ = model.reading(text(0..<8), cache: &frozen, reducers: reducers)
+        #expect(frozen.layers.map { $0.counts(batch: 2) } == before.map { $0.map { $0 + 8 } }, "\(name)")
+    }
+
     @Test("a batch gives what its members give alone", arguments: all.indices)
     func members(_ index: Int) {
         let (name, reducers) = Self.all[index]

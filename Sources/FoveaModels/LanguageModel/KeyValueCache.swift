@@ -10,6 +10,15 @@ public enum PositionPolicy: String, Sendable, CaseIterable {
     case original
 }
 
+/// What later turns see of the visual tokens that were taken away in earlier ones.
+public enum TurnPolicy: String, Sendable, CaseIterable {
+    /// Nothing: what the first question kept is what there is.
+    case frozen
+    /// What their own question keeps: all tokens are kept aside in front of the first layer that takes some away, and are
+    /// read again from there on. A turn with reducers gives what the whole text gives in one call.
+    case readmit
+}
+
 /// What a language model keeps of a text while it goes on: for each layer the keys and values of the tokens that the
 /// layer saw.
 ///
@@ -49,6 +58,10 @@ public struct KeyValueCache: Sendable {
     /// Whether pictures are a prefix: their tokens stand in front of the text, all at position 0, and see one another in both
     /// directions; the text counts from 0 without them. So packed questions have it.
     public let picturesArePrefix: Bool
+    /// What later turns see of the visual tokens that were taken away.
+    public let turns: TurnPolicy
+    /// Under `.readmit` all tokens so far as they go into the first layer that takes some away, and which layer that is.
+    var aside: (layer: Int, tokens: LayerTokens)?
     /// How many visual tokens stood in front of each text; empty while it has not begun, and where pictures are no prefix.
     var prefix: [Int] = []
     /// Whether a reducer had sizes counted in attention: from then on they are.
@@ -62,9 +75,12 @@ public struct KeyValueCache: Sendable {
     ///   - model: whose text it is.
     ///   - policy: which positions tokens have once some were taken away; none does where pictures are a prefix.
     ///   - picturesArePrefix: whether the visual tokens of the first stretch see one another and stand at position 0.
+    ///   - turns: what later turns see of the visual tokens that were taken away.
     public init(
-        for model: LanguageModel, policy: PositionPolicy = .compact, picturesArePrefix: Bool = false
+        for model: LanguageModel, policy: PositionPolicy = .compact, picturesArePrefix: Bool = false,
+        turns: TurnPolicy = .frozen
     ) {
+        self.turns = turns
         layers = Array(repeating: Layer(), count: model.layers.count)
         self.policy = policy
         self.picturesArePrefix = picturesArePrefix
@@ -141,6 +157,26 @@ public struct KeyValueCache: Sendable {
                     list.map(Int64.init) + [Int64](repeating: -1, count: most - list.count)
                 }, shape: [lists.count, most]),
             inLayer: layer)
+    }
+
+    /// Adds tokens to those that are kept aside; where reducers decide anew, the layers from here on start anew too.
+    ///
+    /// - Parameters:
+    ///   - tokens: on their way into a layer.
+    ///   - layer: from 0 on.
+    ///   - reducers: what takes tokens away in this call.
+    /// - Returns: what the layer is to read: all that is kept aside where reducers decide anew.
+    mutating func readmitting(
+        _ tokens: LayerTokens, inLayer layer: Int, reducers: [any LayerReducer]
+    ) -> LayerTokens {
+        guard turns == .readmit else { return tokens }
+        let isFirst = aside == nil && reducers.contains { $0.seat(inLayer: layer) != nil }
+        guard isFirst || aside?.layer == layer else { return tokens }
+        let all = aside?.tokens.followed(by: tokens) ?? tokens
+        aside = (layer, all)
+        guard !reducers.isEmpty else { return tokens }
+        for index in layer..<layers.count { layers[index] = Layer() }
+        return all
     }
 
     /// Bytes that keys and values take.

@@ -8,7 +8,9 @@ extension LanguageModel {
     ///
     /// One call after the other, with one cache, gives what the whole text gives in one. Samples may differ in length:
     /// what the mask leaves out, before, between or behind, is neither seen nor counted. Reducers work where there are
-    /// visual tokens, and one after the other where several sit in one place.
+    /// visual tokens, and one after the other where several sit in one place. With a cache that readmits they work in every
+    /// turn they are given for, and what is left then is of the whole text. (Whoever marks words before the first layer,
+    /// as SparseVLM does, marks those of the first turn alone.)
     ///
     /// Traps where the text would exceed the context, for another batch than the cache's, and where a reducer changes
     /// the width or the batch.
@@ -27,7 +29,7 @@ extension LanguageModel {
         if cache.picturesArePrefix, cache.seen.isEmpty { cache.prefix = tokens.visual.map(\.count) }
         var tokens = tokens
         tokens.positions = tokens.positions + Tensor(seen.map(Double.init), shape: [tokens.batch, 1])
-        let reducers = tokens.visual.allSatisfy(\.isEmpty) ? [] : reducers
+        let reducers = tokens.visual.allSatisfy(\.isEmpty) && cache.aside == nil ? [] : reducers
         tokens = reducers.reduce(tokens) { $1.entering($0) }
         var context = SequenceContext(
             of: tokens.features, positions: tokens.positions, mask: nil, isCausal: true, injection: injection,
@@ -39,6 +41,7 @@ extension LanguageModel {
 
         for (index, layer) in layers.enumerated() {
             context.layer = index
+            tokens = cache.readmitting(tokens, inLayer: index, reducers: reducers)
             /// Where the tokens stand and what they see, in this layer.
             func place(_ tokens: LayerTokens) -> Tensor {
                 let places = cache.places(of: tokens, inLayer: index)
@@ -71,7 +74,7 @@ extension LanguageModel {
             tokens = seated.reduced(tokens, at: .afterLayer, attention: attention)
         }
         for index in layers.indices where reducers.contains(where: { $0.cutsCache(ofLayer: index) }) {
-            cache.keep(tokens, readFrom: seen, inLayer: index)
+            cache.keep(tokens, readFrom: cache.aside == nil ? seen : seen.map { _ in 0 }, inLayer: index)
         }
         cache.seen = zip(seen, counts).map { $0 + $1 }
         return tokens
