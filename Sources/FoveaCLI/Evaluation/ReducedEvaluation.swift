@@ -122,7 +122,7 @@ extension ReducedEvaluation {
     ) throws -> (vision: Double, prefill: Double, decode: Double, reducer: Double) {
         let vision = { (encoder: [any LayerReducer], tokens: [any Compressor]) in
             try model.visualTokens(
-                single.pictures.flattened(from: 0, to: 1), numbers: [0],
+                single.pictures.flattened(from: 0, to: 1), numbers: Array(0..<single.pictures.shape[1]),
                 reducers: Reducers(encoder: encoder, tokens: tokens))
         }
         let seen = try vision(reducers.encoder, reducers.tokens)
