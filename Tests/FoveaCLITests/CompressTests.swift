@@ -138,13 +138,43 @@ import Testing
         try bench.refuses(arguments, mentions: ["f.safetensors", "visionzip", "class token"])
     }
 
+    @Test("the scale sampler, whose number of tokens the picture decides")
+    func scales() throws {
+        let (bench, _) = try prepared()
+        var weights: NamedTensors = [:]
+        for (name, shape) in [
+            ("norm.weight", [7]), ("norm.bias", [7]), ("fc1.weight", [4, 7]), ("fc1.bias", [4]),
+            ("fc2.weight", [2, 4]),
+            ("fc2.bias", [2]),
+        ] {
+            weights[name] = .normal(shape, key: RandomKey(seed: 5).folding(name))
+        }
+        try writeSafetensors(weights, to: bench.file("w.safetensors"))
+        try bench.prints([
+            "compress", "f.safetensors", "-m", "focus-vision-sampler", "--layout", "scale", "--set", "window=2",
+            "--set",
+            "scales=[2,1]", "--weights", "w.safetensors", "-o", "t.safetensors",
+        ])
+        let tokens = try SafetensorsFile(reading: bench.file("t.safetensors")).tensors()
+        let (mask, sizes): ([Bool], [Float]) = (
+            try #require(tokens["mask"]).scalars(), try #require(tokens["sizes"]).scalars()
+        )
+        // Each of the four windows is one token or four.
+        let count = mask.count / 2
+        for sample in 0..<2 {
+            let own = (sample * count..<(sample + 1) * count).filter { mask[$0] }
+            #expect((4...16).contains(own.count) && own.count % 3 == 1)
+            #expect(own.reduce(0) { $0 + sizes[$1] } == 16)
+        }
+    }
+
     @Test("what cannot be done is said in one line")
     func refusals() throws {
         let (bench, _) = try prepared()
         func refuses(_ arguments: [String], _ mentions: [String]) throws {
             try bench.refuses(["compress", "f.safetensors", "-o", "t.safetensors"] + arguments, mentions: mentions)
         }
-        try refuses(["--method", "spatial-poll"], ["--method spatial-poll", "did you mean spatial-pool"])
+        try refuses(["--method", "spatial-poll"], ["spatial-poll", "did you mean spatial-pool"])
         try refuses(["--method", "linear", "--set", "inputs=3", "--set", "outputs=3"], ["linear", "--weights"])
         try refuses(CompressTests.pooling + ["--keep", "3"], ["--keep 3", "spatial-pool has no budget"])
         try refuses(["--method", "divprune", "--keep", "0"], ["\"keep\" must be from 1"])

@@ -204,10 +204,14 @@ extension SparseVLM {
 }
 
 extension VisualTokens.Grid {
-    /// The raster of at most so many cells that is shaped like another one, as nearly as goes.
+    /// The raster of at most so many cells that is shaped like another one, as nearly as goes: of the two nearest numbers of
+    /// rows the one that leaves fewer cells out.
     init(fitting count: Int, like grid: VisualTokens.Grid) {
-        let wanted = (Double(count * grid.rows) / Double(grid.columns)).squareRoot().rounded(.down)
-        let rows = min(max(1, Int(wanted)), grid.rows, count)
-        self.init(rows: rows, columns: min(count / rows, grid.columns))
+        let square = Int((Double(count * grid.rows) / Double(grid.columns)).squareRoot())
+        let fits = [square, square + 1].map { wanted in
+            let rows = min(max(1, wanted), grid.rows, count)
+            return VisualTokens.Grid(rows: rows, columns: min(count / rows, grid.columns))
+        }
+        self = fits[1].count > fits[0].count ? fits[1] : fits[0]
     }
 }
