@@ -99,7 +99,9 @@ struct QuestionRunTests {
             let (whole, half, one) = (lines[0], lines[1], lines[2])
             #expect(whole.agreement == 1 && whole.evidence == 1 && whole.undiluted == 1, "\(name)")
             #expect(whole.entering == 9 && whole.mean == 9 && whole.reducerMultiplyAdds == 0, "\(name)")
-            #expect(whole.asked == 48 && whole.lower <= whole.accuracy && whole.accuracy < whole.upper, "\(name)")
+            // The interval of no right answer begins at 0, but for rounding.
+            #expect(whole.lower <= whole.accuracy + 1e-9 && whole.accuracy < whole.upper, "\(name)")
+            #expect(whole.asked == 48, "\(name)")
             #expect(whole.mean > half.mean && half.mean > one.mean, "\(name)")
             #expect(whole.cacheBytes > half.cacheBytes && half.cacheBytes > one.cacheBytes, "\(name)")
             #expect(one.undiluted < 1, "\(name)")
