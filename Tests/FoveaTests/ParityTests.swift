@@ -46,7 +46,9 @@ private let vanishing = [
     @Test("every form that has published code has its case")
     func present() {
         let names = ParityCase.all.map(\.testDescription)
-        for sample in CatalogueForm.all where sample.form.layout != "native" {
+        // Whole models of our own: their parts have cases, nobody has published the whole.
+        let own = ["vision-language-model"]
+        for sample in CatalogueForm.all where sample.form.layout != "native" && !own.contains(sample.entry.name) {
             #expect(
                 names.contains { $0.hasPrefix("\(sample.entry.name).\(sample.form.layout).") },
                 "\(sample.testDescription)")
