@@ -75,7 +75,8 @@ private func activeStreams(_ value: Any) -> (on: Int, all: Int) {
             let values: [ConfigurationValue] =
                 switch key.defaultValue {
                 case .bool?: [.bool(true), .bool(false)]
-                case .null?: [.null, .int(4)]
+                // A number below 1 for keys that take one: some take no larger one.
+                case .null?: [.null, key.complaint(about: .double(0.5)) == nil ? .double(0.5) : .int(4)]
                 default: []
                 }
             for value in values where key.complaint(about: value) == nil {
