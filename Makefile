@@ -15,7 +15,7 @@ RUN := runs/digits-resampler
 FOVEA := .build/release/fovea
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo build test coverage fuzz fuzz-ops kills sanitize lint format bench bench-peers docs clean
+.PHONY: help setup demo build test coverage fuzz fuzz-ops kills full-disk flat-memory sanitize lint format bench bench-peers docs clean
 
 help:
 	@echo 'make setup        install the system libraries that are missing (OpenBLAS, LAPACK, libpng, zlib, pkg-config)'
@@ -25,6 +25,8 @@ help:
 	@echo 'make coverage     run the tests and print the share of lines that they reach, by target'
 	@echo 'make fuzz         feed each reader of files FUZZ_RUNS inputs that libFuzzer makes up (FUZZ_READERS)'
 	@echo 'make kills        kill a training run 200 times, half of them in the middle of a write'
+	@echo 'make full-disk    train on fifty disks that are too small (root, or namespaces of users)'
+	@echo 'make flat-memory  train a toy for 100,000 steps, whose memory must not grow'
 	@echo 'make sanitize     run the tests under the address, thread and undefined-behaviour sanitizers (SANITIZED)'
 	@echo 'make fuzz-ops     check the gradients of 10,000 random programs (FUZZ_SEED, FUZZ_PROGRAMS)'
 	@echo 'make lint         check the format of all Swift files'
@@ -160,33 +162,50 @@ fuzz-ops: setup
 	FOVEA_FUZZ_SEED=$(FUZZ_SEED) FOVEA_FUZZ_PROGRAMS=$(FUZZ_PROGRAMS) \
 		$(SWIFT) test --disable-xctest --filter FoveaTensorTests.FuzzTests
 
-# libFuzzer with the address sanitizer, one process at a time. A hang is an input that takes over a second, and 256 MiB
-# is what a reader may ask for in one piece. What is found stays in .fuzz/<reader>.
+# libFuzzer with the address sanitizer, one process at a time. A hang is an input that takes over a second; 256 MiB is what
+# a reader may ask for in one piece, and 768 what the process may hold in all, with the sanitizer's own. What is found stays
+# in .fuzz/<reader>.
 FUZZ_RUNS ?= 1000000
-FUZZ_READERS ?= safetensors index npy npz idx cifar png manifest metrics configuration inspect
-FUZZ := Tests/Fuzz/.build/release/FuzzReaders
+FUZZ_READERS ?= safetensors index shard npy npz idx cifar png recipe vocabulary manifest weights metrics configuration \
+	language features inspect
+FUZZ_SCRATCH ?= Tests/Fuzz/.build
 
 fuzz: setup
-	$(SWIFT) build --package-path Tests/Fuzz -c release -Xswiftc -sanitize=fuzzer,address -Xcc -fsanitize=address
+	$(SWIFT) build --package-path Tests/Fuzz --scratch-path $(FUZZ_SCRATCH) -c release \
+		-Xswiftc -sanitize=fuzzer,address -Xswiftc -enable-testing -Xcc -fsanitize=address
 	@set -e; for reader in $(FUZZ_READERS); do \
 		mkdir -p .fuzz/$$reader/corpus; \
 		echo "fuzz: $$reader"; \
-		FOVEA_FUZZ_READER=$$reader ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 $(FUZZ) \
-			-runs=$(FUZZ_RUNS) -timeout=1 -malloc_limit_mb=256 -max_len=4096 -print_final_stats=1 -verbosity=0 \
+		FOVEA_FUZZ_READER=$$reader \
+			ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=16 \
+			$(FUZZ_SCRATCH)/release/FuzzReaders \
+			-runs=$(FUZZ_RUNS) -timeout=1 -malloc_limit_mb=256 -rss_limit_mb=768 -max_len=4096 \
+			-dict=Tests/Fuzz/Dictionaries/$$reader.dict -print_final_stats=1 -verbosity=0 \
 			-artifact_prefix=.fuzz/$$reader/ .fuzz/$$reader/corpus Tests/Fixtures/hostile/$$reader; \
 	done
 
 kills: setup
 	FOVEA_KILLS=200 $(SWIFT) test --disable-xctest --filter KillTests
 
-# Each sanitizer has a build of its own. SANITIZED is the filter of tests, all of them unless given.
-SANITIZED ?= .
+full-disk: build
+	Tests/full-disk.sh $(FOVEA)
 
+flat-memory: build
+	Tests/flat-memory.sh $(FOVEA)
+
+# Each sanitizer has a build of its own. SANITIZED is the filter of tests, all of them unless given; SANITIZERS which.
+SANITIZED ?= .
+SANITIZERS ?= address thread undefined
+
+# What is no fault of ours is listed, each with its reason, in Tests/Sanitizers.
 sanitize: setup
-	@set -e; for sanitizer in address thread undefined; do \
+	@set -e; for sanitizer in $(SANITIZERS); do \
 		echo "sanitize: $$sanitizer"; \
-		ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --disable-xctest --sanitize=$$sanitizer \
-			--scratch-path .build-$$sanitizer --filter '$(SANITIZED)'; \
+		ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0 \
+		TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/Sanitizers/thread.txt:halt_on_error=1 \
+		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+			$(SWIFT) test --disable-xctest --sanitize=$$sanitizer --scratch-path .build-$$sanitizer \
+			--filter '$(SANITIZED)'; \
 	done
 
 lint:

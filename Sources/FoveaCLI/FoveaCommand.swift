@@ -21,6 +21,7 @@ struct FoveaCommand: ParsableCommand {
     static func main() {
         Terminal.writeLinesAtOnce()
         Interruption.endOnClosedOutput()
+        Interruption.endOnShortenedFile()
         do {
             var command = try parseAsRoot()
             try command.run()

@@ -131,6 +131,19 @@ struct FaultTests {
         try bench.prepare(["model.width": "64", "training.batchSize": "60"])
         let train = ["train", "tiny.yaml", "--output", "run", "--memory-limit"]
         try bench.refuses(train + ["1M"], mentions: ["--memory-limit 1M", "MiB", "model.width"])
+        // Between what the encoder's layers keep and what they need, computing them twice is a way.
+        let needs = { (options: [String]) throws -> Int in
+            let outcome = try Command.run(train + ["1M"] + options, in: bench.path)
+            let words = outcome.errors.split(separator: " ").map(String.init)
+            let place = try #require(words.firstIndex(of: "about"))
+            return try #require(Int(words[place + 1].filter(\.isNumber)))
+        }
+        let deep = ["--set", "model.encoderDepth=12", "--set", "model.patchSize=2"]
+        let (kept, recomputed) = (try needs(deep), try needs(deep + ["--set", "training.recompute=true"]))
+        #expect(recomputed < kept)
+        try bench.refuses(
+            train + ["\((kept + recomputed) / 2)M"] + deep,
+            mentions: ["training.recompute: true", "training.accumulation", "training.batchSize"])
         for size in ["much", "0", "1e99G", "5T"] {
             try bench.refuses(train + [size], mentions: ["--memory-limit \(size)", "2G"])
         }

@@ -56,6 +56,24 @@ struct FeaturesTests {
         return bench
     }
 
+    @Test("a file that another program shortens while it is read ends a run in one line")
+    func shortened() throws {
+        let bench = try bench()
+        let running = try Command.start(
+            [
+                "train", "r.yaml", "--output", "run", "--set", "training.steps=1000000", "--set",
+                "training.checkpointEvery=1",
+            ],
+            in: bench.path)
+        #expect(running.waits(until: { !bench.checkpoints("run").isEmpty }))
+        #expect(truncate(bench.file("features/train.safetensors"), 0) == 0)
+        if !running.waits(until: { !running.isRunning }) { running.send(SIGKILL) }
+        let outcome = running.wait()
+        #expect(outcome.exitCode == 1, "\(outcome.summary)")
+        #expect(
+            outcome.errors.contains("made shorter by another program") && outcome.errors.filter(\.isNewline).count == 1)
+    }
+
     @Test("a compressor trains on features with labels, whatever the files' format, to the same bits")
     func labels() throws {
         let bench = try bench()

@@ -3,6 +3,19 @@ import FoveaTensor
 import OrderedCollections
 import Testing
 
+/// Layers of an encoder, with dropout.
+private struct Layers: Module {
+    var layers = (0..<3).map { TransformerBlock(8, heads: 2, dropout: 0.3, key: RandomKey(seed: UInt64($0))) }
+
+    mutating func visit(_ visitor: inout ModuleVisitor) { visitor.modules("layers", &layers) }
+
+    /// The loss, and how much memory is live when it is known.
+    func loss(_ x: Tensor) -> (Tensor, Int) {
+        let y = layers.reduce(x) { $1($0) }.square().sum()
+        return (y, StoragePool.statistics.liveBytes)
+    }
+}
+
 @Suite struct ModuleGradientTests {
     private let model = Linear(3, 2, key: RandomKey(seed: 5)).cast(to: .float64)
     private let x = Tensor.sample([4, 3], "x")
@@ -55,6 +68,23 @@ import Testing
         let (value, gradients) = valueAndGradient(of: model, where: !.all) { $0(x).sum() }
         #expect(gradients.tensors.isEmpty)
         #expect(value.item() == model(x).sum().item())
+    }
+
+    @Test("layers that are computed again for their gradients give the same bits, and hold less until then")
+    func recomputation() async {
+        // In a process of its own: the pool is everybody's.
+        await #expect(processExitsWith: .success) {
+            let x = Tensor.uniform([2, 24, 8], key: RandomKey(seed: 9))
+            func run(_ isOn: Bool) -> (bits: [[UInt8]], live: Int) {
+                let (value, gradients, live) = valueAndGradient(of: Layers(), randomness: RandomKey(seed: 3)) { model in
+                    recomputingLayers(isOn) { model.loss(x) }
+                }
+                return ([value.bytes()] + gradients.tensors.values.map { $0.bytes() }, live)
+            }
+            let (kept, recomputed) = (run(false), run(true))
+            #expect(kept.bits == recomputed.bits && kept.bits.count > 30)
+            #expect(recomputed.live * 2 < kept.live, "\(recomputed.live) of \(kept.live) bytes")
+        }
     }
 
     @Test("the auxiliary result comes back, as a constant")

@@ -6,11 +6,20 @@ import PackageDescription
 let package = Package(
     name: "FoveaFuzz",
     platforms: [.macOS(.v15)],
-    dependencies: [.package(name: "Fovea", path: "../..")],
+    dependencies: [
+        .package(name: "Fovea", path: "../.."),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
     targets: [
         .executableTarget(
             name: "FuzzReaders",
-            dependencies: [.product(name: "Fovea", package: "Fovea")],
+            // The sources of the recipes stand here as links: nothing can depend on a command line.
+            dependencies: [.product(name: "Fovea", package: "Fovea"), .product(name: "Yams", package: "Yams")],
+            // What builds a run out of a recipe; it needs more of the command line.
+            exclude: [
+                "Experiment", "ExperimentData", "ModelDesign", "QuestionExperiment", "RunnableExperiment",
+                "StartingWeights",
+            ].map { "Recipe/\($0).swift" },
             // The main function is libFuzzer's.
             swiftSettings: [.unsafeFlags(["-parse-as-library"])],
             linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])

@@ -26,13 +26,29 @@ struct MemoryOptions: ParsableArguments {
         let problem =
             "--memory-limit \(memoryLimit): training would take about \(MemoryOptions.mebibytes(needed)) MiB, of which "
             + "\(MemoryOptions.mebibytes(before + estimate.fixedBytes)) do not depend on the batch"
-        let samples = estimate.samples(within: limit - before)
-        guard samples >= 1 else {
-            throw CommandError(problem + "; a smaller model.width, or training.optimizer: sgd, takes less")
+        var ways: [String] = []
+        func inParts(_ samples: Int) -> String {
+            "training.accumulation: \((task.batchSize + samples - 1) / samples)"
         }
-        throw CommandError(
-            problem + "; training.accumulation: \((task.batchSize + samples - 1) / samples) computes each batch in "
-                + "parts that fit, or training.batchSize: \(samples) makes it smaller")
+        let samples = estimate.samples(within: limit - before)
+        if samples >= 1 {
+            ways.append(inParts(samples) + " computes each batch in parts that fit")
+            ways.append("training.batchSize: \(samples) makes it smaller")
+        }
+        if !settings.recomputesLayers {
+            var saving = settings
+            saving.recomputesLayers = true
+            let estimate = MemoryEstimate(of: task, saving, state)
+            let least = before + estimate.bytes(samples: (task.batchSize + parts - 1) / parts)
+            let samples = estimate.samples(within: limit - before)
+            if least <= limit {
+                ways.append("training.recompute: true takes more time and about \(MemoryOptions.mebibytes(least)) MiB")
+            } else if samples >= 1, ways.isEmpty {
+                ways.append("training.recompute: true with \(inParts(samples)) takes more time and fits")
+            }
+        }
+        if ways.isEmpty { ways.append("a smaller model.width, or training.optimizer: sgd, takes less") }
+        throw CommandError(problem + "; " + ways.joined(separator: ", or "))
     }
 
     /// Bytes of a number with K, M or G behind it, with or without B or iB; units of 1024.

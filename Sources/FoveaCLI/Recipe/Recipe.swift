@@ -6,7 +6,10 @@ import Yams
 struct RecipeError: Error, CustomStringConvertible {
     let description: String
 
-    init(_ place: String, _ problem: String) { description = "\(place): \(problem)" }
+    init(_ place: String, _ problem: String) {
+        // What is quoted of a recipe may have several lines.
+        description = "\(place): \(problem)".split(whereSeparator: \.isNewline).joined(separator: " ")
+    }
 }
 
 /// What a run does: a value for every key of the schema.
@@ -28,7 +31,7 @@ struct Recipe {
     /// - Throws: `RecipeError`, or `FileError` where the file cannot be read.
     init(reading path: String, overrides: [String] = []) throws {
         self.path = path
-        let text = try Recipe.text(of: path)
+        let text = try RecipeText.read(path)
         name =
             Recipe.savedName(text) ?? ((path as NSString).lastPathComponent as NSString).deletingPathExtension
         values = Dictionary(uniqueKeysWithValues: RecipeSchema.keys.map { ($0.path, $0.defaultValue) })
@@ -42,27 +45,6 @@ struct Recipe {
     private static func savedName(_ text: String) -> String? {
         guard text.hasPrefix(title), let line = text.split(whereSeparator: \.isNewline).first else { return nil }
         return String(line.dropFirst(title.count))
-    }
-
-    private static func text(of path: String) throws -> String {
-        var isDirectory: ObjCBool = false
-        guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
-            throw FileError(path: path, problem: "there is no such recipe; the shipped ones are in Recipes/")
-        }
-        guard !isDirectory.boolValue else {
-            throw FileError(path: path, problem: "is a folder; a recipe file is needed")
-        }
-        guard let data = FileManager.default.contents(atPath: path) else {
-            throw FileError(path: path, problem: "the recipe cannot be read; check its permissions")
-        }
-        guard data.count <= 1 << 20 else {
-            throw FileError(
-                path: path, problem: "a recipe of \(data.count) bytes is not plausible; at most 1 MiB is read")
-        }
-        guard let text = String(data: data, encoding: .utf8) else {
-            throw FileError(path: path, problem: "the recipe is not UTF-8 text")
-        }
-        return text
     }
 
     private mutating func read(_ text: String, _ path: String) throws {

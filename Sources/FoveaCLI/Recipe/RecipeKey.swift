@@ -1,3 +1,5 @@
+import Fovea
+
 /// A value of a recipe.
 enum RecipeValue: Equatable, Sendable {
     case integer(Int)
@@ -20,11 +22,10 @@ enum RecipeValue: Equatable, Sendable {
     }
 
     private func quoted(_ text: String) -> String {
-        let escaped = text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"")
         let isPlain =
             !text.isEmpty && text.allSatisfy { $0.isLetter || "-_/.".contains($0) } && !text.hasPrefix("-")
             && !["true", "false", "null", "yes", "no", "on", "off"].contains(text.lowercased()) && !text.contains("..")
-        return isPlain ? text : "\"\(escaped)\""
+        return isPlain ? text : ConfigurationValue.string(text).description
     }
 }
 

@@ -73,6 +73,9 @@ enum RecipeSchema {
         .init("training.batchSize", .integer(1...1_000_000), default: .integer(64), "pictures in a step"),
         .init("training.accumulation", .integer(1...4096), default: .integer(1), "parts that a batch is computed in"),
         .init(
+            "training.recompute", .flag, default: .flag(false),
+            "keep less of the encoder's layers, and compute them again for their gradients: less memory, more time"),
+        .init(
             "training.optimizer", .choice(["adamw", "sgd", "muon"]), default: .text("adamw"),
             "the optimizer; muon for matrices, AdamW for the rest"),
         .init(

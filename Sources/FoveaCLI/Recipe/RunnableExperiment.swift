@@ -127,6 +127,7 @@ extension Recipe {
     var settings: TrainingSettings {
         var settings = TrainingSettings(steps: integer("training.steps"))
         settings.accumulation = integer("training.accumulation")
+        settings.recomputesLayers = flag("training.recompute")
         settings.clipNorm = optionalNumber("training.clipNorm")
         settings.checkpointEvery = integer("training.checkpointEvery")
         settings.keepCheckpoints = integer("training.keepCheckpoints")

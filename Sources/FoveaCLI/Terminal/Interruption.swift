@@ -46,6 +46,18 @@ enum Interruption {
         unblock([SIGPIPE])
     }
 
+    /// Says in one line why the process ends when a file that it has mapped becomes shorter: what is missing cannot be read,
+    /// and the system knows no other way to tell than a signal.
+    static func endOnShortenedFile() {
+        signal(SIGBUS) { _ in
+            let line: StaticString =
+                "fovea: error: a file that was being read has been made shorter by another program; begin again with the whole file\n"
+            _ = write(STDERR_FILENO, line.utf8Start, line.utf8CodeUnitCount)
+            _exit(1)
+        }
+        unblock([SIGBUS])
+    }
+
     /// A program that starts this one from a thread of a pool hands down that thread's mask, which blocks signals.
     private static func unblock(_ numbers: [Int32]) {
         var signals = sigset_t()

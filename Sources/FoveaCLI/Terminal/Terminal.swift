@@ -1,4 +1,5 @@
 import Foundation
+import Fovea
 
 #if canImport(Glibc)
 import Glibc
@@ -29,9 +30,10 @@ enum Terminal {
     /// Says on standard error, in one line, what does not end the program.
     static func warn(_ text: String) { writeError("fovea: warning: \(text)") }
 
-    /// Writes a line to standard error. Where nobody reads it any more, it is lost.
+    /// Writes a line to standard error. Where nobody reads it any more, it is lost. What files put into it cannot steer a
+    /// terminal.
     static func writeError(_ text: String) {
-        let line = text.split(whereSeparator: \.isNewline).joined(separator: " ")
+        let line = escapingControls(text.split(whereSeparator: \.isNewline).joined(separator: " "))
         try? FileHandle.standardError.write(contentsOf: Data((line + "\n").utf8))
     }
 }

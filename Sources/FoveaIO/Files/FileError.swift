@@ -40,7 +40,7 @@ public struct FileError: Error, Sendable, Equatable, CustomStringConvertible, Lo
 }
 
 /// The text with control characters as escapes: an error message stays one line whatever a file names its tensors.
-func escapingControls(_ text: String) -> String {
+package func escapingControls(_ text: String) -> String {
     guard text.unicodeScalars.contains(where: isControl) else { return text }
     var escaped = ""
     for scalar in text.unicodeScalars {

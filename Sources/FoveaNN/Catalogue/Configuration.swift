@@ -1,3 +1,4 @@
+import FoveaIO
 import FoveaTensor
 
 /// A configuration, a tensor or an argument that a module of the catalogue cannot take.
@@ -5,7 +6,8 @@ public struct ModuleInputError: Error, Sendable, CustomStringConvertible {
     /// What was given, what is expected, and how to mend it, in one line.
     public let description: String
 
-    public init(_ description: String) { self.description = description }
+    /// Line breaks and other control characters are shown as escapes, so that it stays one line.
+    public init(_ description: String) { self.description = escapingControls(description) }
 }
 
 /// The values of a module's configuration: what was given, checked against the keys and the weights; for the rest what

@@ -69,10 +69,27 @@ extension ConfigurationValue: CustomStringConvertible {
         case .bool(let value): "\(value)"
         case .int(let value): "\(value)"
         case .double(let value): "\(value)"
-        case .string(let value): "\"\(value)\""
+        case .string(let value): quoted(value)
         case .list(let values): "[" + values.map(\.description).joined(separator: ", ") + "]"
         case .object(let values):
-            "{" + values.sorted { $0.key < $1.key }.map { "\"\($0.key)\": \($0.value)" }.joined(separator: ", ") + "}"
+            "{" + values.sorted { $0.key < $1.key }.map { "\(quoted($0.key)): \($0.value)" }.joined(separator: ", ")
+                + "}"
         }
+    }
+
+    /// In quotes. What a line of text cannot hold is escaped, in the way that JSON and YAML share.
+    private func quoted(_ text: String) -> String {
+        var quoted = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar.properties.generalCategory {
+            case _ where scalar == "\"" || scalar == "\\": quoted += "\\\(scalar)"
+            case .control, .format, .unassigned, .lineSeparator, .paragraphSeparator:
+                guard scalar.value <= 0xFFFF else { fallthrough }
+                let digits = String(scalar.value, radix: 16)
+                quoted += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+            default: quoted.unicodeScalars.append(scalar)
+            }
+        }
+        return quoted + "\""
     }
 }

@@ -40,8 +40,8 @@ public struct TransformerBlock: Module {
         visitor.module("mlpDropout", &mlpDropout)
     }
 
-    /// x [B, N, C] → [B, N, C].
-    public func callAsFunction(_ x: Tensor) -> Tensor { self(x, taps: []).output }
+    /// x [B, N, C] → [B, N, C]; see `recomputingLayers`.
+    public func callAsFunction(_ x: Tensor) -> Tensor { recomputable { self(x, taps: []).output } }
 
     /// The same, and what token reducers need to know of the attention.
     ///

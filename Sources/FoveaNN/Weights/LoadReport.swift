@@ -1,3 +1,5 @@
+import FoveaIO
+
 /// What happened to each tensor when weights were loaded.
 public struct LoadReport: Sendable, CustomStringConvertible {
     /// Tensors that were taken as they are.
@@ -50,6 +52,6 @@ public struct WeightsError: Error, Sendable, CustomStringConvertible {
     public let report: LoadReport
 
     public var description: String {
-        "\(source): the weights do not fit the layout \(layout): \(report); nothing was loaded"
+        escapingControls("\(source): the weights do not fit the layout \(layout): \(report); nothing was loaded")
     }
 }

@@ -21,7 +21,8 @@ public struct MemoryEstimate: Sendable, Equatable {
     ///
     /// - Parameters:
     ///   - task: what is trained.
-    ///   - settings: how; a step in parts and a clipped one hold more gradients.
+    ///   - settings: how; a step in parts and a clipped one hold more gradients, one that computes layers twice
+    ///     less of what is between.
     ///   - state: the state before the first step.
     public init<Task: TrainingTask>(
         of task: Task, _ settings: TrainingSettings, _ state: TrainingState<Task.Model>
@@ -34,7 +35,9 @@ public struct MemoryEstimate: Sendable, Equatable {
             for _ in 0..<2 {
                 let (_, gradients, _) = valueAndGradient(
                     of: state.model, where: settings.trained, randomness: RandomKey(seed: 0)
-                ) { (task.loss($0, batch).loss, ()) }
+                ) { model in
+                    (recomputingLayers(settings.recomputesLayers) { task.loss(model, batch).loss }, ())
+                }
                 state.optimizer.update(&state.model, along: gradients)
                 state.average?.update(towards: state.model)
             }

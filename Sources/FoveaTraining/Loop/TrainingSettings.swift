@@ -7,6 +7,8 @@ public struct TrainingSettings: Sendable {
     public var steps: Int
     /// Parts that a batch is cut in, one after the other, to save memory.
     public var accumulation = 1
+    /// Whether layers are computed a second time for their gradients, to save memory; see `recomputingLayers`.
+    public var recomputesLayers = false
     /// The largest norm of the gradients; nil for no clipping.
     public var clipNorm: Double?
     /// What to do with a step whose loss or gradient norm is NaN or infinite.

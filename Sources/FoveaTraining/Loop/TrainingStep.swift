@@ -48,7 +48,7 @@ extension Trainer {
             let (loss, gradients, counts) = valueAndGradient(
                 of: model, where: settings.trained(at: step), randomness: randomness
             ) { model -> (Tensor, (right: Int, samples: Int)) in
-                let outcome = task.loss(model, batch)
+                let outcome = recomputingLayers(settings.recomputesLayers) { task.loss(model, batch) }
                 return (outcome.loss, (outcome.right, outcome.samples))
             }
             // Parts may differ by a sample: each counts by its size, however many answers a sample has.

@@ -3,44 +3,50 @@ import Fovea
 
 /// Everything that takes a file from somewhere else.
 enum FileReader: String, CaseIterable, Sendable {
-    case safetensors, index, npy, npz, idx, cifar, png, manifest, metrics, configuration, inspect
+    case safetensors, index, shard, npy, npz, idx, cifar, png
+    case recipe, vocabulary, manifest, weights, metrics
+    case configuration, language, features, inspect
 
     /// What the file is called; some formats are told by it.
     var fileName: String {
         switch self {
         case .index: "model.safetensors.index.json"
-        case .manifest: "checkpoints/step-00000003/state.json"
+        case .shard: "a.safetensors"
+        case .manifest: Samples.checkpoint + "/state.json"
         case .cifar: "batch.bin"
+        case .recipe: "recipe.yaml"
+        case .language: "config.json"
+        case .features: "train.safetensors"
         default: "input"
         }
     }
 
     /// Puts what belongs to the file beside it.
-    func prepare(_ folder: String) {
+    func prepare(_ folder: String) throws {
         switch self {
-        case .index:
-            for (name, tensor) in [("a", Tensor.ones([2, 3])), ("b", Tensor.zeros([4]))] {
-                try? writeSafetensors([name: tensor], to: "\(folder)/\(name).safetensors")
-            }
-        case .manifest:
-            _ = mkdir(folder + "/checkpoints", 0o700)
-            var state = FileReader.state
-            state.step = 3
-            _ = try? CheckpointStore(run: folder).save(state)
+        case .index, .shard: try Samples.placeShards(in: folder)
+        case .manifest: try Samples.placeCheckpoint(in: folder)
+        case .language: try Samples.placeLanguageModel(in: folder)
         default: break
         }
     }
 
-    private static var state: TrainingState<Linear> {
-        let model = Linear(2, 2, key: RandomKey(seed: 0))
-        return TrainingState(model: model, optimizer: AdamW(learningRate: .constant(1)))
+    /// The bytes with checksums that fit, where the format has some and they do not.
+    func repaired(_ bytes: UnsafeRawBufferPointer) -> [UInt8]? {
+        switch self {
+        case .png: repairedPNG(bytes)
+        case .manifest: repairedManifest(bytes)
+        default: nil
+        }
     }
 
-    /// Reads the file to its last byte.
+    /// Reads the file to its last byte, and uses what it holds.
     func read(_ path: String) throws {
         switch self {
-        case .safetensors: try touch(Array(SafetensorsFile(reading: path).tensors().values))
-        case .index: try touch(Array(SafetensorsArchive(reading: path).tensors().values))
+        case .safetensors: try touch(SafetensorsFile(reading: path).tensors().values)
+        case .index: try touch(SafetensorsArchive(reading: path).tensors().values)
+        case .shard:
+            try touch(SafetensorsArchive(reading: path.folder + "/model.safetensors.index.json").tensors().values)
         case .npy:
             _ = try npyHeader(path)
             try touch([readNPY(path)])
@@ -54,26 +60,55 @@ enum FileReader: String, CaseIterable, Sendable {
             _ = try? touch([readCIFAR10(path).images])
             try touch([readCIFAR100(path).images])
         case .png: try touch([readPNG(path)])
+        case .recipe: try readRecipe(path)
+        case .vocabulary:
+            let vocabulary = try Vocabulary(reading: path)
+            let ids = try vocabulary.encode("one two " + (vocabulary.words.last ?? ""))
+            _ = vocabulary.decode(ids + [-1, vocabulary.count])
         case .manifest:
-            var state = FileReader.state
+            var state = Samples.state
             try CheckpointStore(run: path.replacingOccurrences(of: "/" + fileName, with: "")).restore(3, into: &state)
+        case .weights:
+            var model = Samples.state.model
+            _ = try? model.load(from: path, strict: false)
+            try model.load(from: path)
         case .metrics:
             // Opening a log writes it anew; damaged lines are left out and no error.
             _ = try MetricsLog(path: path, upTo: .max)
         case .configuration:
             let data = FileManager.default.contents(atPath: path) ?? Data()
-            let values: [String: ConfigurationValue]
-            do {
-                values = try JSONDecoder().decode([String: ConfigurationValue].self, from: data)
-            } catch { return }
-            for entry in ModuleCatalogue.entries {
-                for form in entry.forms { _ = try? form.instance(values, weights: [:], owner: path, source: path) }
+            guard let values = try? JSONDecoder().decode([String: ConfigurationValue].self, from: data) else { return }
+            for form in ModuleCatalogue.entries.flatMap(\.forms) {
+                _ = try? form.instance(values, weights: [:], owner: path, source: path)
             }
+        case .language:
+            let model = try LanguageModel.load(from: path.folder)
+            _ = try model.generate([[1, 2]], limit: 1)
+        case .features: _ = try FeatureSet(folder: path.folder, part: "train").classes
         case .inspect: _ = try FileFormat(of: path)
         }
     }
 
-    private func touch(_ tensors: [Tensor]) throws {
+    /// What is read must come out again of the recipe that a run saves.
+    private func readRecipe(_ path: String) throws {
+        let recipe = try Recipe(reading: path, overrides: ["training.seed=1"])
+        // Keys that the module does not have end a command before it saves anything.
+        guard let form = try? recipe.compressorForm(),
+            recipe.compressorSection.values.keys.allSatisfy({ key in form.keys.contains { $0.name == key } })
+        else { return }
+        let saved = path.folder + "/saved.yaml"
+        try recipe.yaml.write(toFile: saved, atomically: false, encoding: .utf8)
+        do {
+            let again = try Recipe(reading: saved)
+            guard again.differences(from: recipe).isEmpty, again.yaml == recipe.yaml else {
+                fatalError("a resolved recipe reads back as another:\n\(recipe.yaml)\n\(again.yaml)")
+            }
+        } catch {
+            fatalError("a resolved recipe cannot be read: \(error)\n\(recipe.yaml)")
+        }
+    }
+
+    private func touch(_ tensors: some Sequence<Tensor>) throws {
         for tensor in tensors {
             switch tensor.dtype {
             case .uint8: _ = tensor.scalars(as: UInt8.self).last
@@ -83,4 +118,9 @@ enum FileReader: String, CaseIterable, Sendable {
             }
         }
     }
+}
+
+extension String {
+    /// What stands before the last slash.
+    fileprivate var folder: String { (self as NSString).deletingLastPathComponent }
 }

@@ -8,6 +8,8 @@ public func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
 }
 
 /// The reader of this process, and the file that it reads each input from.
+///
+/// Readers map files, so that there is one, in a file system in memory where the machine has one.
 struct Fuzzing: Sendable {
     static let shared = Fuzzing()
 
@@ -21,12 +23,24 @@ struct Fuzzing: Sendable {
             fatalError("FOVEA_FUZZ_READER is \"\(name)\"; expected is one of \(known)")
         }
         self.reader = reader
-        folder = NSTemporaryDirectory() + "fovea-fuzz-\(name)-\(getpid())"
+        let memory = "/dev/shm"
+        let place = access(memory, W_OK) == 0 ? memory : NSTemporaryDirectory()
+        folder = place + "/fovea-fuzz-\(name)-\(getpid())"
         guard mkdir(folder, 0o700) == 0 else { fatalError("\(folder) cannot be made") }
-        reader.prepare(folder)
+        do {
+            try reader.prepare(folder)
+        } catch {
+            fatalError("\(error)")
+        }
     }
 
     func run(_ bytes: UnsafeRawBufferPointer) {
+        read(bytes)
+        // Checksums would keep nearly every change from going further: it gets a second chance with those that fit.
+        if let repaired = reader.repaired(bytes) { repaired.withUnsafeBytes(read) }
+    }
+
+    private func read(_ bytes: UnsafeRawBufferPointer) {
         let path = folder + "/" + reader.fileName
         let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
         guard descriptor >= 0, write(descriptor, bytes.baseAddress, bytes.count) == bytes.count else {
@@ -38,7 +52,7 @@ struct Fuzzing: Sendable {
         } catch {
             // An error is what hostile bytes should come to, as one line.
             let text = "\(error)"
-            precondition(!text.contains("\n") && !text.isEmpty, "not one line: \(text)")
+            guard !text.isEmpty, !text.contains(where: \.isNewline) else { fatalError("not one line: \(text)") }
         }
     }
 }
