@@ -7,7 +7,7 @@ set -eu
 
 steps=${STEPS:-100000}
 # What may come and go with buffers of the C library.
-allowed_kib=2048
+allowed_kib=1024
 
 work=$(mktemp -d)
 cat >"$work/toy.yaml" <<RECIPE
@@ -37,13 +37,14 @@ trap 'kill "$run" 2>/dev/null; rm -rf "$work"' EXIT
 
 tenth=1 first=0 most=0
 while kill -0 "$run" 2>/dev/null; do
-    lines=$(wc -l <"$work/run/metrics.jsonl" 2>/dev/null || echo 0)
+    lines=$(cat "$work/run/metrics.jsonl" 2>/dev/null | wc -l)
     if [ "$lines" -ge $((tenth * 10)) ]; then
         held=$(awk '/^VmRSS/ { print $2 }' "/proc/$run/status" 2>/dev/null || echo)
         [ -n "$held" ] || break
         echo "flat-memory: $((lines * steps / 100)) steps, $held KiB"
         [ "$tenth" -gt 1 ] || first=$held
-        [ "$held" -le "$most" ] || most=$held
+        # With the last step the run is judged on the test part, which takes memory of its own.
+        [ "$lines" -ge 100 ] || [ "$held" -le "$most" ] || most=$held
         tenth=$((lines / 10 + 1))
     fi
     sleep 0.2

@@ -34,7 +34,7 @@ enum Command {
 
     /// Runs the command to its end.
     static func run(
-        _ arguments: [String], in folder: String, environment: [String: String] = [:], seconds: Double = 60
+        _ arguments: [String], in folder: String, environment: [String: String] = [:], seconds: Double = 6000
     ) throws -> Outcome {
         try start(arguments, in: folder, environment: environment).wait(seconds: seconds)
     }
@@ -109,7 +109,7 @@ final class Running {
     func send(_ signal: Int32) { kill(process.processIdentifier, signal) }
 
     /// Waits for the end, and kills the process when that takes longer than `seconds`.
-    func wait(seconds: Double = 60) -> Command.Outcome {
+    func wait(seconds: Double = 600) -> Command.Outcome {
         let inTime = ended.wait(timeout: .now() + seconds) == .success
         if !inTime {
             send(SIGKILL)

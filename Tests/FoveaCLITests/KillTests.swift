@@ -25,7 +25,7 @@ struct KillTests {
     ]
 
     @Test(
-        "kills, half of them in the middle of a write, lose at most one interval and no bit", .timeLimit(.minutes(15)))
+        "kills, half of them in the middle of a write, lose at most one interval and no bit", .timeLimit(.minutes(60)))
     func kills() throws {
         let bench = try Workbench()
         try bench.prepare(KillTests.recipe)

@@ -34,8 +34,8 @@ public struct ConfigurationKey: Sendable {
             (name, summary, kind, defaultValue, source)
     }
 
-    /// A whole number from `minimum` to 2²⁰. No published size comes near the end, and products of sizes do not
-    /// overflow.
+    /// A whole number from `minimum` to 2²⁰, or to 2¹⁰ where it is a number of layers, which weights tell by their number.
+    /// No published size comes near the end, and products of sizes do not overflow.
     ///
     /// - Parameters:
     ///   - name: the published name.
@@ -127,7 +127,8 @@ public struct ConfigurationKey: Sendable {
     public func complaint(about value: ConfigurationValue) -> String? {
         if value == .null, defaultValue == .null { return nil }
         let orNull = defaultValue == .null ? " or null" : ""
-        let largest = 1 << 20
+        // A layer takes time to make, however small.
+        let largest = source?.isCount == true ? 1 << 10 : 1 << 20
         switch (kind, value) {
         case (.size(let minimum), .int(let size)):
             return (minimum...largest).contains(size) ? nil : "must be from \(minimum) to \(largest), not \(size)"

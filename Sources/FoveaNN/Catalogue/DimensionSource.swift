@@ -56,6 +56,9 @@ public struct DimensionSource: Sendable {
         DimensionSource(rule: .presence(tensor), divisor: nil)
     }
 
+    /// Whether it counts tensors.
+    var isCount: Bool { if case .count = rule { true } else { false } }
+
     var patterns: [String] {
         switch rule {
         case .axis(_, let names, _): names
