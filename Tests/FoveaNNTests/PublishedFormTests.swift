@@ -76,6 +76,16 @@ private struct Stack: Module {
             try instance(["dim": 6, "heads": 3, "head_dim": 2, "depth": 2, "scaled": true], weights).module is Stack)
     }
 
+    @Test("takes no more layers than a model may have, since each takes time to make")
+    func layers() throws {
+        let built = try Stack.form.instance(["dim": 2, "heads": 1, "head_dim": 2, "depth": 1024], owner: "config.json")
+        #expect(built.module.parameters.count == 1024)
+        let error = try #require(throws: ModuleInputError.self) {
+            _ = try Stack.form.instance(["dim": 2, "depth": 1025], owner: "config.json")
+        }
+        #expect(error.description.contains("\"depth\" must be from 1 to 1024, not 1025"))
+    }
+
     @Test("refuses values that a key cannot have")
     func values() throws {
         #expect(try refusal(["mode": "quick"]).contains("\"mode\" must be \"fast\" or \"slow\", not \"quick\""))

@@ -40,7 +40,7 @@ package final class WriteFaults: Sendable {
     /// How many changes there have been.
     package var count: Int { counter.load(ordering: .relaxed) }
 
-    private static let active = Mutex<[WriteFaults]>(fromEnvironment.map { [$0] } ?? [])
+    private static let active = Lock<[WriteFaults]>(fromEnvironment.map { [$0] } ?? [])
 
     /// Runs `body` with these faults, on every thread.
     package func injected<Result>(_ body: () throws -> Result) rethrows -> Result {

@@ -1,10 +1,8 @@
-import Synchronization
-
 /// Paths of parameters, interned, so that a tensor carries its name in four bytes.
 ///
 /// A module's parameters get their names when the module is traced or loaded; error messages read them.
 package struct ParameterName: Sendable {
-    private static let names = Mutex<(byText: [String: UInt32], texts: [String])>((byText: [:], texts: [""]))
+    private static let names = Lock<(byText: [String: UInt32], texts: [String])>((byText: [:], texts: [""]))
 
     /// The number that stands for a path; 0 is no name.
     package static func intern(_ text: String) -> UInt32 {

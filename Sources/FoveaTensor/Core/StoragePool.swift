@@ -1,5 +1,3 @@
-import Synchronization
-
 #if canImport(Glibc)
 import Glibc
 #elseif canImport(Darwin)
@@ -32,7 +30,7 @@ public enum StoragePool {
 
     // Pointers into the free lists are touched under the lock alone.
     private struct Guarded: ~Copyable, @unchecked Sendable { var state = State() }
-    private static let guarded = Mutex(Guarded())
+    private static let guarded = Lock(Guarded())
 
     /// The counters at this moment.
     public static var statistics: Statistics { guarded.withLock { $0.state.statistics } }

@@ -1,5 +1,3 @@
-import Synchronization
-
 /// Where the first value came up that is not finite.
 public struct Anomaly: Sendable, Equatable, CustomStringConvertible {
     /// What it is a value of.
@@ -54,7 +52,7 @@ final class AnomalyLog: Sendable {
     /// What tapes that are opened now report to.
     @TaskLocal static var current: AnomalyLog?
 
-    private let found = Mutex<Anomaly?>(nil)
+    private let found = Lock<Anomaly?>(nil)
 
     var first: Anomaly? { found.withLock { $0 } }
 

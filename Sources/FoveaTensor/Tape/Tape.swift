@@ -52,7 +52,7 @@ package final class Tape {
     // MARK: Opening and closing
 
     private static let lastID = Atomic<UInt32>(0)
-    private static let liveIDs = Mutex<Set<UInt32>>([])
+    private static let liveIDs = Lock<Set<UInt32>>([])
 
     /// Runs `body` with a new tape that this thread records on.
     package static func record<Result>(_ body: (Tape) throws -> Result) rethrows -> Result {
