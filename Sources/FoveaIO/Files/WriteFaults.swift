@@ -1,4 +1,5 @@
 #if DEBUG
+import FoveaTensor
 import Synchronization
 
 #if canImport(Glibc)
