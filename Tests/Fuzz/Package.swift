@@ -20,7 +20,6 @@ let package = Package(
                 "Experiment", "ExperimentData", "ModelDesign", "QuestionExperiment", "RunnableExperiment",
                 "StartingWeights",
             ].map { "Recipe/\($0).swift" },
-            // The main function is libFuzzer's.
             swiftSettings: [.unsafeFlags(["-parse-as-library"])],
             linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
     ],

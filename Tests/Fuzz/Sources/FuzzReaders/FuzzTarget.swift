@@ -1,13 +1,29 @@
 import Foundation
 
-/// What libFuzzer calls with each input. `FOVEA_FUZZ_READER` says which reader gets it.
+/// What libFuzzer calls with each input.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     Fuzzing.shared.run(UnsafeRawBufferPointer(start: start, count: count))
     return 0
 }
 
-/// The reader of this process, and the file that it reads each input from.
+/// The package manager gives the main function of an executable the executable's name, where libFuzzer has its own: this
+/// one does what that does.
+@_cdecl("FuzzReaders_main")
+public func runFuzzer(_ count: CInt, _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> CInt {
+    var (count, arguments) = (count, arguments)
+    return runFuzzer(&count, &arguments, fuzzOneInput)
+}
+
+/// Calls `body` with inputs until the options say that it is enough.
+@_silgen_name("LLVMFuzzerRunDriver")
+private func runFuzzer(
+    _ count: UnsafeMutablePointer<CInt>,
+    _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>>,
+    _ body: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
+) -> CInt
+
+/// The reader of this process (`FOVEA_FUZZ_READER`), and the file that it reads each input from.
 ///
 /// Readers map files, so that there is one, in a file system in memory where the machine has one.
 struct Fuzzing: Sendable {
