@@ -17,8 +17,8 @@ let package = Package(
             dependencies: [.product(name: "Fovea", package: "Fovea"), .product(name: "Yams", package: "Yams")],
             // What builds a run out of a recipe; it needs more of the command line.
             exclude: [
-                "Experiment", "ExperimentData", "ModelDesign", "QuestionExperiment", "RunnableExperiment",
-                "StartingWeights",
+                "Experiment", "ExperimentData", "InjectionSection", "ModelDesign", "QuestionExperiment",
+                "RunnableExperiment", "StartingWeights",
             ].map { "Recipe/\($0).swift" },
             swiftSettings: [.unsafeFlags(["-parse-as-library"])],
             linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])

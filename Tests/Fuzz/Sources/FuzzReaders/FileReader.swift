@@ -92,10 +92,12 @@ enum FileReader: String, CaseIterable, Sendable {
     /// What is read must come out again of the recipe that a run saves.
     private func readRecipe(_ path: String) throws {
         let recipe = try Recipe(reading: path, overrides: ["training.seed=1"])
-        // Keys that the module does not have end a command before it saves anything.
-        guard let form = try? recipe.compressorForm(),
-            recipe.compressorSection.values.keys.allSatisfy({ key in form.keys.contains { $0.name == key } })
-        else { return }
+        // Keys that a module does not have end a command before it saves anything.
+        for (group, section) in recipe.sections {
+            guard let form = try? recipe.form(of: group),
+                section.values.keys.allSatisfy({ key in form.keys.contains { $0.name == key } })
+            else { return }
+        }
         let saved = path.folder + "/saved.yaml"
         try recipe.yaml.write(toFile: saved, atomically: false, encoding: .utf8)
         do {
