@@ -12,6 +12,9 @@ import Darwin
 /// Work is cut in chunks whose size depends on the work alone, never on the number of threads, so that every result
 /// has the same bits on any number of them. The calling thread takes part. A worker spins for a moment after its last
 /// chunk, then sleeps: the ops of a training step follow each other within microseconds.
+///
+/// Each thread begins with a stretch of neighbouring chunks, the same in every op over as many, and takes over what others
+/// have left once it is done: memory is read and written in long runs, and mostly by the core that has it in its cache.
 public enum Workers {
     /// How many threads share an op's work, the calling one among them.
     ///
@@ -62,12 +65,20 @@ final class WorkerPool: @unchecked Sendable {
 
     private let taken = Atomic<Bool>(false)
     private let generation = Atomic<Int>(0)
-    private let next = Atomic<Int>(0)
+    private var shares: UnsafeMutablePointer<Share>
     private let joined = Atomic<Int>(0)
     private var threads: [pthread_t] = []
     private(set) var threadCount = 1
 
+    /// The next chunk of a thread's stretch, alone on its cache lines.
+    private struct Share: ~Copyable {
+        let next = Atomic<Int>(0)
+        private let padding: (Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int) =
+            (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    }
+
     private init() {
+        shares = .allocate(capacity: 0)
         pthread_mutex_init(mutex, nil)
         pthread_cond_init(wake, nil)
         ck_blas_single_threaded()
@@ -90,7 +101,10 @@ final class WorkerPool: @unchecked Sendable {
 
     private func start(_ count: Int) {
         threadCount = count
-        for _ in 1..<max(1, count) {
+        shares.deallocate()
+        shares = .allocate(capacity: count)
+        for thread in 0..<count { (shares + thread).initialize(to: Share()) }
+        for place in 1..<max(1, count) {
             #if canImport(Darwin)
             var thread: pthread_t?
             #else
@@ -98,10 +112,10 @@ final class WorkerPool: @unchecked Sendable {
             #endif
             let failure = pthread_create(
                 &thread, nil,
-                { _ in
-                    WorkerPool.shared.work()
+                { place in
+                    WorkerPool.shared.work(at: Int(bitPattern: place))
                     return nil
-                }, nil)
+                }, UnsafeMutableRawPointer(bitPattern: place))
             // Fewer threads are slower, not wrong.
             guard failure == 0 else { return }
             #if canImport(Darwin)
@@ -127,13 +141,13 @@ final class WorkerPool: @unchecked Sendable {
         pthread_mutex_lock(mutex)
         self.body = body
         chunks = count
-        next.store(0, ordering: .relaxed)
+        for thread in 0..<threadCount { shares[thread].next.store(start(of: thread, count), ordering: .relaxed) }
         hasJob = true
         generation.add(1, ordering: .releasing)
         pthread_cond_broadcast(wake)
         pthread_mutex_unlock(mutex)
 
-        takeChunks(of: count, body)
+        takeChunks(of: count, body, at: 0)
 
         // From here nobody can join any more; whoever did is waited for.
         pthread_mutex_lock(mutex)
@@ -148,15 +162,23 @@ final class WorkerPool: @unchecked Sendable {
         self.body = nil
     }
 
-    private func takeChunks(of count: Int, _ body: UnsafePointer<(Int) -> Void>) {
-        while true {
-            let chunk = next.add(1, ordering: .relaxed).oldValue
-            guard chunk < count else { return }
-            body.pointee(chunk)
+    /// The first chunk of a thread's stretch.
+    private func start(of thread: Int, _ chunks: Int) -> Int { chunks * thread / threadCount }
+
+    /// Runs the chunks of the own stretch, then those that are left of the others'.
+    private func takeChunks(of count: Int, _ body: UnsafePointer<(Int) -> Void>, at place: Int) {
+        for step in 0..<threadCount {
+            let thread = (place + step) % threadCount
+            let end = start(of: thread + 1, count)
+            while true {
+                let chunk = shares[thread].next.add(1, ordering: .relaxed).oldValue
+                guard chunk < end else { break }
+                body.pointee(chunk)
+            }
         }
     }
 
-    private func work() {
+    private func work(at place: Int) {
         var seen = 0
         while true {
             // Spin first: the next op is usually a few microseconds away.
@@ -179,7 +201,7 @@ final class WorkerPool: @unchecked Sendable {
             let count = chunks
             joined.add(1, ordering: .relaxed)
             pthread_mutex_unlock(mutex)
-            takeChunks(of: count, body)
+            takeChunks(of: count, body, at: place)
             joined.subtract(1, ordering: .releasing)
         }
     }
