@@ -167,7 +167,7 @@ struct ck_table {
 
     // y[r] = softmax(x[r]); a row of -∞ alone becomes zeros
     void (*softmax[2])(const void *x, void *y, size_t rows, size_t columns);
-    // dx[r] = y[r] ⊙ (g[r] − ⟨y[r], g[r]⟩)
+    // dx[r] = y[r] ⊙ (g[r] − ⟨y[r], g[r]⟩); dx may be y itself, here and for the logarithm
     void (*softmax_gradient[2])(const void *y, const void *g, void *dx, size_t rows, size_t columns);
     // y[r] = x[r] − log Σ exp(x[r])
     void (*log_softmax[2])(const void *x, void *y, size_t rows, size_t columns);

@@ -29,12 +29,14 @@ static void CK_NAME2(softmax, TYPE)(const void *x_, void *y_, size_t rows, size_
     }
 }
 
+// dx may be y itself.
 static void CK_NAME2(softmax_gradient, TYPE)(const void *y_, const void *g_, void *dx_, size_t rows, size_t columns) {
     for (size_t r = 0; r < rows; r++) {
         const T *y = (const T *)y_ + r * columns;
         const T *g = (const T *)g_ + r * columns;
         T *dx = (T *)dx_ + r * columns;
         const T mean = CK_NAME2(dot_of, TYPE)(y, g, columns);
+#pragma clang loop vectorize(assume_safety)
         for (size_t c = 0; c < columns; c++) dx[c] = y[c] * (g[c] - mean);
     }
 }
@@ -49,6 +51,7 @@ static void CK_NAME2(log_softmax, TYPE)(const void *x_, void *y_, size_t rows, s
     }
 }
 
+// dx may be y itself.
 static void CK_NAME2(log_softmax_gradient, TYPE)(const void *y_, const void *g_, void *dx_, size_t rows,
                                                  size_t columns) {
     for (size_t r = 0; r < rows; r++) {
@@ -56,6 +59,7 @@ static void CK_NAME2(log_softmax_gradient, TYPE)(const void *y_, const void *g_,
         const T *g = (const T *)g_ + r * columns;
         T *dx = (T *)dx_ + r * columns;
         const T total = CK_NAME2(sum_of, TYPE)(g, columns);
+#pragma clang loop vectorize(assume_safety)
         for (size_t c = 0; c < columns; c++) dx[c] = g[c] - EXP(y[c]) * total;
     }
 }

@@ -13,7 +13,8 @@ extension Tensor {
     typealias RowsGradientLoop =
         @convention(c) (UnsafeRawPointer?, UnsafeRawPointer?, UnsafeMutableRawPointer?, Int, Int) -> Void
 
-    /// y = f(x) along `axis`, with a gradient that needs y and g alone.
+    /// y = f(x) along `axis`, with a gradient that needs y and g alone. Where nobody else has y any more by then, the
+    /// gradient takes its memory: each element is read before it is written.
     fileprivate func alongAxis(
         _ axis: Int, _ op: Op, _ forward: RowsLoop, _ backward: @escaping RowsGradientLoop
     ) -> Tensor {
@@ -33,9 +34,11 @@ extension Tensor {
                 }
             }
         }
+        let saved = Saved(y)
         return y.derived(by: op, from: self) { g in
+            var y = saved.take()
             let g = g.contiguous()
-            let dx = Tensor(uninitialized: y.shape, y.dtype)
+            let dx = y.isReusable() ? y : Tensor(uninitialized: y.shape, y.dtype)
             y.read { y in
                 g.read { g in
                     dx.write { target in
@@ -166,8 +169,9 @@ public func layerNorm(_ x: Tensor, weight: Tensor? = nil, bias: Tensor? = nil, e
         let backward = pick(Kernels.table.pointee.layer_norm_gradient, dense.dtype)
         let g = g.contiguous()
         let dx = Tensor(uninitialized: dense.shape, dense.dtype)
-        // Each block of rows sums its own part of the weight's and the bias's gradient; the parts are added in order.
-        let block = Swift.max(16, Kernels.grain / Swift.max(1, columns))
+        // Each block of rows sums its own part of the weight's and the bias's gradient; the parts are added in order. At
+        // most 32 of them: they are memory to clear, to write and to read again.
+        let block = Swift.max(16, (rows + 31) / 32, Kernels.grain / Swift.max(1, columns))
         let blocks = (rows + block - 1) / block
         let parts = Tensor.zeros([2, Swift.max(1, blocks), columns], dtype: dense.dtype)
         withExtendedLifetime(weightRow) {

@@ -9,14 +9,19 @@
 public func valueAndGradient(
     of function: ([Tensor]) throws -> Tensor, at arguments: [Tensor]
 ) rethrows -> (value: Tensor, gradients: [Tensor]) {
-    try Tape.differentiate(function, at: arguments, "gradient(of:at:)") { value in
+    var found: Tensor?
+    let gradients = try Tape.differentiate(at: arguments, "gradient(of:at:)") { tape, leaves in
+        let value = try function(leaves)
         value.requireScalar("gradient(of:at:)")
-        return .full(value.shape, 1, dtype: value.dtype)
+        found = value.detached
+        return tape.gradients(of: value, along: .full(value.shape, 1, dtype: value.dtype), for: leaves)
     }
+    return (found!, gradients)
 }
 
-/// The value of a function and the gradient of ⟨value, cotangent⟩ with respect to each argument: the vector-Jacobian
-/// products, without the cost of the inner product.
+/// The gradient of ⟨value, cotangent⟩ with respect to each argument, where the value is a function's: the vector-Jacobian
+/// products, without the cost of the inner product. The value itself is let go before the way back begins, as inside a
+/// larger function, so that its memory can serve the gradients.
 ///
 /// As with `valueAndGradient(of:at:)` an argument that the value does not depend on has a gradient of zeros.
 ///
@@ -26,32 +31,28 @@ public func valueAndGradient(
 ///   - cotangent: of the value's shape and type; traps otherwise.
 public func vectorJacobianProduct(
     of function: ([Tensor]) throws -> Tensor, at arguments: [Tensor], cotangent: Tensor
-) rethrows -> (value: Tensor, gradients: [Tensor]) {
-    try Tape.differentiate(function, at: arguments, "vectorJacobianProduct") { value in
+) rethrows -> [Tensor] {
+    try Tape.differentiate(at: arguments, "vectorJacobianProduct") { tape, leaves in
+        let value = try function(leaves)
         guard cotangent.shape == value.shape, cotangent.dtype == value.dtype else {
             trap("vectorJacobianProduct", "the cotangent must be of the value's shape and type", value, cotangent)
         }
-        return cotangent.detached
+        return tape.gradients(of: consume value, along: cotangent.detached, for: leaves)
     }
 }
 
 extension Tape {
-    /// The value of a function and the gradients of its arguments, from the cotangent that belongs to the value.
+    /// Runs `body` with a new tape and the arguments traced on it; its gradients, zeros where there are none.
     fileprivate static func differentiate(
-        _ function: ([Tensor]) throws -> Tensor, at arguments: [Tensor], _ caller: String,
-        cotangent: (Tensor) -> Tensor
-    ) rethrows -> (value: Tensor, gradients: [Tensor]) {
+        at arguments: [Tensor], _ caller: String, _ body: (Tape, _ leaves: [Tensor]) throws -> [Tensor?]
+    ) rethrows -> [Tensor] {
         refuseTraced(arguments, caller)
         return try record { tape in
             let leaves = arguments.map { argument -> Tensor in
                 argument.requireDifferentiableType(caller)
                 return tape.leaf(argument)
             }
-            let value = try function(leaves)
-            let gradients = tape.gradients(of: value, along: cotangent(value), for: leaves)
-            return (
-                value.detached, zip(gradients, arguments).map { $0 ?? .zeros($1.shape, dtype: $1.dtype) }
-            )
+            return zip(try body(tape, leaves), arguments).map { $0 ?? .zeros($1.shape, dtype: $1.dtype) }
         }
     }
 }

@@ -158,11 +158,15 @@ package final class Tape {
     // MARK: Going backward
 
     /// The gradients of ⟨`output`, `cotangent`⟩ with respect to leaves; nil where it does not depend on one.
-    package func gradients(of output: Tensor, along cotangent: Tensor, for leaves: [Tensor]) -> [Tensor?] {
-        guard output.trace.tape == id else { return leaves.map { _ in nil } }
+    package func gradients(
+        of output: consuming Tensor, along cotangent: Tensor, for leaves: [Tensor]
+    ) -> [Tensor?] {
+        let trace = output.trace
+        _ = consume output
+        guard trace.tape == id else { return leaves.map { _ in nil } }
         adjoints = Array(repeating: Adjoint(), count: records.count)
-        adjoints[Int(output.trace.index)].value = cotangent
-        Tape.paused { goBackward(from: Int(output.trace.index), to: 0) }
+        adjoints[Int(trace.index)].value = cotangent
+        Tape.paused { goBackward(from: Int(trace.index), to: 0) }
         let found = leaves.map { adjoints[Int($0.trace.index)].take() }
         adjoints = []
         records = []
