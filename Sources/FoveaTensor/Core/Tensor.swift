@@ -93,12 +93,27 @@ public struct Tensor: Sendable {
         var copy = Tensor(uninitialized: shape, dtype)
         copy.trace = trace
         copy.label = label
-        let (boxShape, boxStrides) = Tensor.coalesced(shape, [strides])
         read { source in
-            ck_gather_box(
-                dtype.size, boxShape.count, boxShape.map { $0 }, boxStrides[0], source, copy.storage.pointer)
+            Tensor.forEachPart(shape, strides, dtype.size) { shape, strides, dense, own in
+                ck_gather_box(dtype.size, shape.count, shape, strides, source + own, copy.storage.pointer + dense)
+            }
         }
         return copy
+    }
+
+    /// Cuts a view along its first axis into parts that are worth a thread: their shape and strides, and the offsets in
+    /// bytes at which they begin in row-major order and in the view.
+    static func forEachPart(
+        _ shape: [Int], _ strides: [Int], _ size: Int,
+        _ body: (_ shape: [Int], _ strides: [Int], _ dense: Int, _ own: Int) -> Void
+    ) {
+        let (box, boxStrides) = coalesced(shape, [strides])
+        let bytes = box.dropFirst().reduce(size, *)
+        parallelFor(box[0], grain: Swift.max(1, 65_536 / Swift.max(1, bytes))) { range in
+            var part = box
+            part[0] = range.count
+            body(part, boxStrides[0], range.lowerBound * bytes, range.lowerBound * boxStrides[0][0] * size)
+        }
     }
 
     // MARK: Memory

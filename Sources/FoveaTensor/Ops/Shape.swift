@@ -184,7 +184,9 @@ extension Tensor {
         let dense = source.contiguous()
         dense.read { from in
             write { to in
-                ck_scatter_box(dtype.size, rank, shape, layoutStrides, from, to)
+                Tensor.forEachPart(shape, layoutStrides, dtype.size) { shape, strides, dense, own in
+                    ck_scatter_box(dtype.size, shape.count, shape, strides, from + dense, to + own)
+                }
             }
         }
     }
