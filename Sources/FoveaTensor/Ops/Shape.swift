@@ -243,8 +243,9 @@ public func concatenated(_ tensors: [Tensor], axis: Int) -> Tensor {
     }
     let lengths = tensors.map { $0.shape[axis] }
     return y.derived(by: .concatenate, from: tensors) { g, wanted in
+        // Copied here once: the op before reads its cotangent for each of its own operands.
         wanted.indices.map {
-            wanted[$0] ? g.sliced(axis: axis, starts[$0]..<starts[$0] + lengths[$0]) : nil
+            wanted[$0] ? g.sliced(axis: axis, starts[$0]..<starts[$0] + lengths[$0]).contiguous() : nil
         }
     }
 }
