@@ -152,7 +152,7 @@ public func layerNorm(_ x: Tensor, weight: Tensor? = nil, bias: Tensor? = nil, e
             y.write { target in
                 mean.write { mean in
                     rstd.write { rstd in
-                        y.forEachBlock(columns: columns, grain: Kernels.grain) { first, rows in
+                        y.forEachBlock(columns: columns) { first, rows in
                             let start = first * columns * size
                             forward(
                                 x + start, weight, bias, epsilon, target + start, mean + first * size,
@@ -171,7 +171,7 @@ public func layerNorm(_ x: Tensor, weight: Tensor? = nil, bias: Tensor? = nil, e
         let dx = Tensor(uninitialized: dense.shape, dense.dtype)
         // Each block of rows sums its own part of the weight's and the bias's gradient; the parts are added in order. At
         // most 32 of them: they are memory to clear, to write and to read again.
-        let block = Swift.max(16, (rows + 31) / 32, Kernels.grain / Swift.max(1, columns))
+        let block = Swift.max(16, (rows + 31) / 32, Kernels.heavyGrain / Swift.max(1, columns))
         let blocks = (rows + block - 1) / block
         let parts = Tensor.zeros([2, Swift.max(1, blocks), columns], dtype: dense.dtype)
         withExtendedLifetime(weightRow) {

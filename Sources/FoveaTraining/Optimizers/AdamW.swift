@@ -64,7 +64,7 @@ public struct AdamW: Optimizer {
                 gradient.read { g in
                     moment.first.write { m in
                         moment.second.write { v in
-                            parallelFor(gradient.count, grain: 16_384) { range in
+                            parallelFor(gradient.count, grain: 4096) { range in
                                 let at = range.lowerBound * size
                                 loop(
                                     w + at, g + at, m + at, v + at, range.count, rate * group.rateFactor, beta1, beta2,
