@@ -89,10 +89,15 @@ final class Running {
         process.environment = ProcessInfo.processInfo.environment
             .merging(["SWIFT_BACKTRACE": "enable=no"]) { $1 }.merging(environment) { $1 }
         process.standardInput = FileHandle.nullDevice
-        process.standardOutput = try FileHandle(forWritingTo: outputFile)
-        process.standardError = try FileHandle(forWritingTo: errorFile)
+        let (output, error) = (try FileHandle(forWritingTo: outputFile), try FileHandle(forWritingTo: errorFile))
+        process.standardOutput = output
+        process.standardError = error
         process.terminationHandler = { [ended] _ in ended.signal() }
         try process.run()
+        // The child has its own. A process object outlives its last reference here, and with some 1,350 files open
+        // `run` reads behind the list of them.
+        try output.close()
+        try error.close()
     }
 
     deinit {
