@@ -17,6 +17,7 @@ public func readPNG(_ path: String) throws(FileError) -> Tensor {
     guard let start = bytes.baseAddress else {
         throw FileError(path: path, problem: "is empty; expected a PNG picture")
     }
+    try checkChunks(bytes, path)
     let image = PNGImage()
     guard png_image_begin_read_from_memory(image.state, start, bytes.count) != 0 else {
         throw FileError(path: path, problem: "is not a readable PNG picture (\(image.message))")
@@ -144,6 +145,24 @@ private enum PNGLayout: UInt32 {
         case .rgb: 3
         case .rgba: 4
         }
+    }
+}
+
+/// Refuses a chunk that is longer than what follows: libpng would take memory for all of it first.
+private func checkChunks(_ bytes: UnsafeRawBufferPointer, _ path: String) throws(FileError) {
+    // Length, kind, data and checksum, behind a signature of eight bytes.
+    var start = 8
+    while start + 8 <= bytes.count {
+        let length = Int(UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: start, as: UInt32.self)))
+        // The end of the file in the middle of pixels is libpng's to tell, which reads those piece by piece.
+        let isPixels = bytes[(start + 4)..<(start + 8)].elementsEqual("IDAT".utf8)
+        guard isPixels || length <= bytes.count - start - 8 else {
+            throw FileError(
+                path: path,
+                problem:
+                    "byte \(start): announces a chunk of \(length) bytes, but only \(bytes.count - start - 8) follow")
+        }
+        start += 12 + length
     }
 }
 
