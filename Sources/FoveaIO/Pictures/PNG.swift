@@ -150,6 +150,8 @@ private enum PNGLayout: UInt32 {
 
 /// Refuses a chunk that is longer than what follows: libpng would take memory for all of it first.
 private func checkChunks(_ bytes: UnsafeRawBufferPointer, _ path: String) throws(FileError) {
+    // What is no PNG at all libpng says better.
+    guard bytes.starts(with: [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]) else { return }
     // Length, kind, data and checksum, behind a signature of eight bytes.
     var start = 8
     while start + 8 <= bytes.count {
