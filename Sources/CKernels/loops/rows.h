@@ -36,7 +36,7 @@ static void CK_NAME2(softmax_gradient, TYPE)(const void *y_, const void *g_, voi
         const T *g = (const T *)g_ + r * columns;
         T *dx = (T *)dx_ + r * columns;
         const T mean = CK_NAME2(dot_of, TYPE)(y, g, columns);
-#pragma clang loop vectorize(assume_safety)
+        IN_PLACE
         for (size_t c = 0; c < columns; c++) dx[c] = y[c] * (g[c] - mean);
     }
 }
@@ -59,7 +59,7 @@ static void CK_NAME2(log_softmax_gradient, TYPE)(const void *y_, const void *g_,
         const T *g = (const T *)g_ + r * columns;
         T *dx = (T *)dx_ + r * columns;
         const T total = CK_NAME2(sum_of, TYPE)(g, columns);
-#pragma clang loop vectorize(assume_safety)
+        IN_PLACE
         for (size_t c = 0; c < columns; c++) dx[c] = g[c] - EXP(y[c]) * total;
     }
 }
