@@ -159,10 +159,10 @@ private func checkChunks(_ bytes: UnsafeRawBufferPointer, _ path: String) throws
         // The end of the file in the middle of pixels is libpng's to tell, which reads those piece by piece.
         let isPixels = bytes[(start + 4)..<(start + 8)].elementsEqual("IDAT".utf8)
         guard isPixels || length <= bytes.count - start - 8 else {
+            let left = bytes.count - start - 8
             throw FileError(
                 path: path,
-                problem:
-                    "byte \(start): announces a chunk of \(length) bytes, but only \(bytes.count - start - 8) follow")
+                problem: "is no whole PNG picture: byte \(start) announces a chunk of \(length) bytes, \(left) follow")
         }
         start += 12 + length
     }
