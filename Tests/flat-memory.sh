@@ -10,28 +10,8 @@ steps=${STEPS:-100000}
 allowed_kib=1024
 
 work=$(mktemp -d)
-cat >"$work/toy.yaml" <<RECIPE
-data:
-  name: digits
-model:
-  patchSize: 4
-  width: 8
-  encoderDepth: 1
-  encoderHeads: 2
-compressor:
-  num_latents: 2
-  depth: 1
-  heads: 2
-  dim_head: 4
-training:
-  steps: $steps
-  batchSize: 16
-  warmup: 2
-  logEvery: $((steps / 100))
-  checkpointEvery: $((steps / 20))
-RECIPE
-
-"$1" train "$work/toy.yaml" --threads 1 --output "$work/run" >"$work/output" 2>&1 &
+"$1" train Tests/toy.yaml --set "training.steps=$steps" --set "training.logEvery=$((steps / 100))" \
+    --set "training.checkpointEvery=$((steps / 20))" --threads 1 --output "$work/run" >"$work/output" 2>&1 &
 run=$!
 trap 'kill "$run" 2>/dev/null; rm -rf "$work"' EXIT
 

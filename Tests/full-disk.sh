@@ -19,29 +19,10 @@ disk=$work/disk
 mkdir "$disk"
 trap 'umount "$disk" 2>/dev/null; rm -rf "$work"' EXIT
 
-cat >"$work/tiny.yaml" <<'RECIPE'
-data:
-  name: digits
-model:
-  patchSize: 4
-  width: 8
-  encoderDepth: 1
-  encoderHeads: 2
-compressor:
-  num_latents: 2
-  depth: 1
-  heads: 2
-  dim_head: 4
-training:
-  steps: 20
-  batchSize: 16
-  warmup: 2
-  logEvery: 5
-  checkpointEvery: 5
-  keepCheckpoints: 3
-RECIPE
-
-train() { "$fovea" train "$work/tiny.yaml" --threads 1 --output "$@" >"$work/output" 2>"$work/errors"; }
+train() {
+    "$fovea" train Tests/toy.yaml --set training.steps=20 --set training.logEvery=5 --set training.checkpointEvery=5 \
+        --set training.keepCheckpoints=3 --threads 1 --output "$@" >"$work/output" 2>"$work/errors"
+}
 
 complain() {
     echo "full-disk: $size KiB: $1" >&2

@@ -90,15 +90,18 @@ extension LanguageModel {
 }
 
 extension Collection<TransformerBlock> {
-    /// What encoding one picture takes in each of these layers.
+    /// What encoding one picture takes in each of these layers, and how many of its tokens come out. Where a reducer does
+    /// not know how many it leaves, all.
     ///
     /// - Parameters:
     ///   - visual: patches.
     ///   - front: tokens before them.
     ///   - reducers: what takes tokens away between the layers.
-    func cost(ofEncoding visual: Int, behind front: Int, reducers: [any LayerReducer]) -> [LayerCost] {
+    func cost(
+        ofEncoding visual: Int, behind front: Int, reducers: [any LayerReducer]
+    ) -> (layers: [LayerCost], left: Int) {
         var n = visual
-        return enumerated().map { index, layer in
+        let costs = enumerated().map { index, layer in
             let (width, inner) = (layer.attention.output.weight.shape[0], layer.attention.innerWidth)
             let (hidden, keyHeads) = (layer.mlp.expand.weight.shape[0], layer.attention.keyHeads)
             let headWidth = inner / layer.attention.heads
@@ -113,5 +116,6 @@ extension Collection<TransformerBlock> {
             n = left
             return cost
         }
+        return (costs, n)
     }
 }

@@ -32,9 +32,12 @@ enum Command {
         let description: String
     }
 
+    /// Seconds after which a command counts as one that never ends: plenty, since sanitizers and busy machines take theirs.
+    static let patience = 600.0
+
     /// Runs the command to its end.
     static func run(
-        _ arguments: [String], in folder: String, environment: [String: String] = [:], seconds: Double = 6000
+        _ arguments: [String], in folder: String, environment: [String: String] = [:], seconds: Double = patience
     ) throws -> Outcome {
         try start(arguments, in: folder, environment: environment).wait(seconds: seconds)
     }
@@ -114,7 +117,7 @@ final class Running {
     func send(_ signal: Int32) { kill(process.processIdentifier, signal) }
 
     /// Waits for the end, and kills the process when that takes longer than `seconds`.
-    func wait(seconds: Double = 600) -> Command.Outcome {
+    func wait(seconds: Double = Command.patience) -> Command.Outcome {
         let inTime = ended.wait(timeout: .now() + seconds) == .success
         if !inTime {
             send(SIGKILL)

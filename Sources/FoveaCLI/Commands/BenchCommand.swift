@@ -70,18 +70,13 @@ struct BenchCommand: ParsableCommand {
         var times: [Double] = []
         let start = clock.now
         repeat {
-            let elapsed = clock.measure(work)
-            times.append(milliseconds(elapsed))
-        } while milliseconds(clock.now - start) < seconds * 1000 || times.count < 5
+            times.append(clock.measure(work).seconds * 1e3)
+        } while (clock.now - start).seconds < seconds || times.count < 5
         times.sort()
         return Measurement(
             name: benchmark.name, iterations: times.count, minMilliseconds: times[0],
             medianMilliseconds: times[times.count / 2],
             gigaflopsPerSecond: 2 * multiplyAdds / (times[0] * 1e6),
             peakBytes: StoragePool.statistics.peakBytes)
-    }
-
-    private func milliseconds(_ duration: Duration) -> Double {
-        Double(duration.components.seconds) * 1e3 + Double(duration.components.attoseconds) * 1e-15
     }
 }

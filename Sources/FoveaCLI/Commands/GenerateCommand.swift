@@ -111,7 +111,3 @@ struct GenerateCommand: ParsableCommand {
         return numbers
     }
 }
-
-extension Duration {
-    fileprivate var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
-}

@@ -105,8 +105,5 @@ final class ProgressView {
             : String(format: "%d:%02d", seconds / 60, seconds % 60)
     }
 
-    private var elapsed: Double {
-        let duration = clock.now - started
-        return Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
-    }
+    private var elapsed: Double { (clock.now - started).seconds }
 }

@@ -26,7 +26,7 @@ public struct Reducers: Sendable {
 
     /// Tokens after what sits between encoder and decoder. Traps where one of them cannot take them; `problem` says why.
     public func reduced(_ tokens: VisualTokens) -> VisualTokens {
-        self.tokens.reduce(tokens) { $1.anyReduced($0) }
+        self.tokens.reduce(tokens) { $1($0) }
     }
 
     /// Why these tokens cannot be reduced between encoder and decoder, in a few words; nil when they can. Each method is
@@ -36,8 +36,4 @@ public struct Reducers: Sendable {
             method.refusal(of: tokens.shape) ?? (method as? any TokenReducer)?.problem(with: tokens)
         }.first
     }
-}
-
-extension Compressor {
-    fileprivate func anyReduced(_ tokens: VisualTokens) -> VisualTokens { self(tokens) }
 }

@@ -158,8 +158,8 @@ private func checkChunks(_ bytes: UnsafeRawBufferPointer, _ path: String) throws
         let length = Int(UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: start, as: UInt32.self)))
         // The end of the file in the middle of pixels is libpng's to tell, which reads those piece by piece.
         let isPixels = bytes[(start + 4)..<(start + 8)].elementsEqual("IDAT".utf8)
-        guard isPixels || length <= bytes.count - start - 8 else {
-            let left = bytes.count - start - 8
+        let left = bytes.count - start - 8
+        guard isPixels || length <= left else {
             throw FileError(
                 path: path,
                 problem: "is no whole PNG picture: byte \(start) announces a chunk of \(length) bytes, \(left) follow")

@@ -26,7 +26,7 @@ extension VisionEncoder: PictureEncoder {
     ///   - reducers: what takes tokens away between the layers. The class token stands for no picture and stays.
     ///   - tracked: whether to keep track of which patches go where.
     ///   - signals: whether to hand out the class token's attention, where there is one, and the keys of the last of the
-    ///     layers; nothing where reducers work.
+    ///     layers; nothing where tokens are taken away behind that layer's attention.
     public func visualTokens(
         _ pictures: Tensor, reducers: [any LayerReducer], tracked: Bool, signals: Bool
     ) -> VisualTokens {

@@ -168,17 +168,9 @@ extension VisionLanguageModel {
         ofAnswering length: Int, reducers: Reducers = Reducers()
     ) -> (encoder: [LayerCost], decoder: [LayerCost], total: Cost, reducers: Cost) {
         let patches = encoder.tokenShape
-        let encoding = encoder.blocks.cost(
+        let (encoding, left) = encoder.blocks.cost(
             ofEncoding: patches.count, behind: encoder.tokensInFront, reducers: reducers.encoder)
-        func after(_ shape: TokenShape, _ count: Int) -> TokenShape {
-            count == shape.count ? shape : TokenShape(count: count, width: shape.width)
-        }
-        // What is left is as many as the schedules say; where that depends on the picture, all.
-        var seen = after(
-            patches,
-            encoder.blocks.indices.reduce(patches.count) { n, layer in
-                reducers.encoder.reduce(n) { $1.count(of: $0, inLayer: layer) ?? $0 }
-            })
+        var seen = left == patches.count ? patches : TokenShape(count: left, width: patches.width)
         var total = encoder.frontCost + compressor.cost(seen)
         seen = compressor.outputShape(seen)
         if let projector {

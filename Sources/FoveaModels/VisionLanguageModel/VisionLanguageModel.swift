@@ -4,9 +4,9 @@ import FoveaTensor
 
 /// A vision-language model: what an encoder sees goes through a compressor into the text of a decoder, or into its layers.
 ///
-///     pictures → encoder → compressor → projector (→ + positions) → in the text ────────────┐
-///                                                                 → or an injector, into the layers ├→ decoder → logits
-///     text, or packed questions ────────────────────────────────────────────────────────────┘
+///     pictures → encoder → compressor → projector (→ + positions) → in the text ────────────────────────┐
+///                                                                 → or an injector, into the layers ────┼→ decoder → logits
+///     text, or packed questions ────────────────────────────────────────────────────────────────────────┘
 ///
 /// It reads two kinds of input. An `InterleavedText` has a placeholder where a picture stands: without an injector each
 /// becomes as many tokens as its picture has; with one it stays a token as any other. `PackedQuestions` hold all that is

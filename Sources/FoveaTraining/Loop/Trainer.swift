@@ -76,7 +76,7 @@ public struct Trainer<Task: TrainingTask>: Sendable {
                 state.window.add(note: "\(error.summary); skipped")
                 observe(.skipped(error))
             }
-            state.seconds += seconds(since: started, clock)
+            state.seconds += (clock.now - started).seconds
             state.peakBytes = max(state.peakBytes, processPeakBytes())
 
             let isLast = state.step == settings.steps
@@ -87,7 +87,7 @@ public struct Trainer<Task: TrainingTask>: Sendable {
             let last = isLast && !state.window.notes.isEmpty ? log.records.last : nil
             if state.step % settings.logEvery == 0 || isLast, state.window.steps > 0 || last != nil {
                 if state.step % settings.validateEvery == 0 || isLast { evaluation = task.validate(state.result) }
-                let record = record(state, rate, norm, evaluation, seconds(since: windowStart, clock), after: last)
+                let record = record(state, rate, norm, evaluation, (clock.now - windowStart).seconds, after: last)
                 do {
                     try log.append(record)
                 } catch {
@@ -136,10 +136,5 @@ public struct Trainer<Task: TrainingTask>: Sendable {
             state.window.add(note: "step \(state.step): the \(quantity) is \(value), and usually about \(usual)")
             observe(.spiked(step: state.step, quantity: quantity, value: value, usual: usual))
         }
-    }
-
-    private func seconds(since start: ContinuousClock.Instant, _ clock: ContinuousClock) -> Double {
-        let duration = clock.now - start
-        return Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
     }
 }
