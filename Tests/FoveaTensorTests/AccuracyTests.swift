@@ -50,6 +50,22 @@ struct AccuracyTests {
         #expect(worst.below <= function.units.below)
     }
 
+    // In units of what it is made of: it has a zero at −0.75.
+    @Test("GELU's slope stays within stated units in the last place, above and below the end of its table")
+    func slopeOfGELU() {
+        let operands = Self.operands.filter { abs($0) < 11 }
+        let x = Tensor(operands)
+        let slopes: [Float] = gradient(of: { $0.gelu().sum() }, at: x).scalars()
+        var worst = 0.0
+        for (x, slope) in zip(operands, slopes) {
+            let t = Double(abs(x))
+            let (tail, density) = (0.5 * erfc(t / 2.0.squareRoot()), exp(-0.5 * t * t) / (2 * Double.pi).squareRoot())
+            let exact = x < 0 ? tail - t * density : 1 - tail + t * density
+            worst = max(worst, abs(Double(slope) - exact) / Double(Float(max(tail, t * density, x < 0 ? 0 : 1)).ulp))
+        }
+        #expect(worst <= 12)
+    }
+
     // The distance to the largest element, up to 40 here, is rounded before its exponential is taken.
     @Test("a softmax does not differ from one in float64 by more than rounding")
     func softmax() {

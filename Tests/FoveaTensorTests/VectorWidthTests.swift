@@ -57,7 +57,8 @@ struct VectorWidthTests {
             return unary.map { ($0, address(ck_unary_loop(table, 0, $1))) }
                 + binary.map { ($0, address(ck_binary_loop(table, 0, $1))) }
                 + sloped.map { ($0, address(ck_sloped_loop(table, 0, $1))) } + [
-                    ("accumulate", address(t.accumulate.0)), ("column sum", address(t.column_sum.0)),
+                    ("accumulate", address(t.accumulate.0)), ("multiply in place", address(t.multiply_by.0)),
+                    ("column sum", address(t.column_sum.0)),
                     ("softmax", address(t.softmax.0)), ("softmax's gradient", address(t.softmax_gradient.0)),
                     ("layerNorm", address(t.layer_norm.0)),
                     ("layerNorm's gradient", address(t.layer_norm_gradient.0)),

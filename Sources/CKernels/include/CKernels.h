@@ -143,6 +143,8 @@ struct ck_table {
 
     // y[i] += x[i]
     void (*accumulate[2])(const void *x, void *y, size_t n);
+    // y[i] *= x[i]
+    void (*multiply_by[2])(const void *x, void *y, size_t n);
     // out[r] = Σ_c x[r, c]
     void (*row_sum[2])(const void *x, void *out, size_t rows, size_t columns);
     // out[r] = max_c x[r, c]; NaN wins

@@ -22,6 +22,7 @@
 #include "scalar.h"
 #include "vectors.h"
 #include "lanes.h"
+#include "gelu.h"
 #include "random.h"
 
 // For loops that write each element in the place of the one they read. Without it they fall back to one element at a time
@@ -135,6 +136,7 @@ const struct ck_table CK_NAME2(ck_table, CK_ISA) = {
     .compare = {COMPARE_ROW(f32), COMPARE_ROW(f64), COMPARE_ROW(i64), COMPARE_ROW(i32), COMPARE_ROW(u8)},
     .select = select_elements,
     .accumulate = BOTH(accumulate),
+    .multiply_by = BOTH(multiply_by),
     .row_sum = BOTH(row_sum),
     .row_max = BOTH(row_max),
     .row_min = BOTH(row_min),

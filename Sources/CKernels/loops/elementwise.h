@@ -2,7 +2,6 @@
 
 #define EXP(x) CK_NAME2(ck_exp, TYPE)(x)
 #define EXP_NEGATIVE(x) CK_NAME2(ck_exp_negative, TYPE)(x, 0)
-#define NORMAL(x, density) CK_NAME2(ck_normal, TYPE)(x, density)
 #define ERF(x) CK_NAME2(ck_erf, TYPE)(x)
 #define TANH(x) CK_NAME2(ck_tanh, TYPE)(x)
 #define LOG(x) CK_NAME2(ck_log, TYPE)(x)
@@ -69,11 +68,6 @@ static inline T CK_NAME2(ck_gelu_gate, TYPE)(T x) {
     return SIGMOID((T)2 * ROOT_TWO_OVER_PI * (x + (T)0.044715 * x * x * x));
 }
 
-static inline T CK_NAME2(ck_gelu, TYPE)(T x) {
-    T density;
-    return x * NORMAL(x, &density);
-}
-
 // s + x·s·(1 − s)·2u'; far out the second term is 0, but its factors would give 0·∞
 SLOPED(gelu_tanh, {
     const T s = CK_NAME2(ck_gelu_gate, TYPE)(x);
@@ -85,13 +79,6 @@ SLOPED(silu, {
     const T s = SIGMOID(x);
     y = x * s;
     slope = s * (ONE + x * (ONE - s));
-})
-// Φ(x) + x·φ(x); the second term is 0 at either infinity
-SLOPED(gelu, {
-    T density;
-    const T s = NORMAL(x, &density);
-    y = x * s;
-    slope = x * x > (T)2000 ? s : s + x * density;
 })
 
 // y = silu(a)·b
@@ -126,7 +113,6 @@ UNARY(tanh, TANH(x))
 UNARY(sigmoid, ONE / (ONE + EXP(-x)))
 UNARY(erf, ERF(x))
 UNARY(relu, x < 0 ? (T)0 : x)
-UNARY(gelu, CK_NAME2(ck_gelu, TYPE)(x))
 UNARY(reciprocal, ONE / x)
 UNARY(rsqrt, ONE / SQRT(x))
 UNARY(log1p, LOG1P(x))
@@ -167,6 +153,12 @@ static void CK_NAME2(accumulate, TYPE)(const void *x_, void *y_, size_t n) {
     const T *x = x_;
     T *y = y_;
     for (size_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+static void CK_NAME2(multiply_by, TYPE)(const void *x_, void *y_, size_t n) {
+    const T *x = x_;
+    T *y = y_;
+    for (size_t i = 0; i < n; i++) y[i] *= x[i];
 }
 
 static void CK_NAME2(scale, TYPE)(const void *x_, void *y_, size_t n, double a_) {

@@ -35,7 +35,6 @@ static void CK_NAME2(sgd, TYPE)(void *w_, const void *g_, void *v_, size_t n, do
 
 #undef EXP
 #undef EXP_NEGATIVE
-#undef NORMAL
 #undef ERF
 #undef TANH
 #undef LOG

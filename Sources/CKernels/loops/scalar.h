@@ -78,29 +78,25 @@ static inline float ck_erf_f32(float x) {
     return x != x ? x : y;
 }
 
-// Φ(x) and φ(x), the normal distribution function and its density: Φ(−a) = exp(−a²/2)·q(1 / (1 + 0.3·a)) for a ≥ 0,
-// with a polynomial q. Beyond 14 both are 0 or 1. One exponential serves both, and the lower tail keeps its digits.
-static inline float ck_normal_f32(float x, float *density) {
-    float a = x < 0 ? -x : x;
-    a = a > 14.0f ? 14.0f : a;
-    const float square = a * a;
-    const float rest = a * a - square;  // what the rounding left, where the instruction set has fused multiply-adds
+// Φ(−t) and φ(t), the normal distribution's tail and density, for t ≥ 5.9: exp(−t²/2)·q(1 / (1 + 0.3·t)) with a polynomial
+// q. Beyond 14 both are 0. One exponential serves both.
+static inline float ck_normal_tail_f32(float t, float *density) {
+    t = t > 14.0f ? 14.0f : t;
+    const float square = t * t;
+    const float rest = t * t - square;  // what the rounding left, where the instruction set has fused multiply-adds
     const float e = ck_exp_negative_f32(-0.5f * square, -0.5f * rest);
-    const float inner = 0.3f * a;
-    float t = 1.0f / (1.0f + inner);
-    t = t * ((1.0f - t) - inner * t) + t;  // q is steep near t = 1: the sum's rounding would show
+    const float r = 1.0f / (1.0f + 0.3f * t);
     float q = 0x1.3a66a2p-5f;
-    q = q * t - 0x1.5a75b2p-3f;
-    q = q * t + 0x1.d44fdap-3f;
-    q = q * t - 0x1.396872p-4f;
-    q = q * t + 0x1.23ed00p-3f;
-    q = q * t + 0x1.83d00ap-4f;
-    q = q * t + 0x1.f36374p-4f;
-    q = q * t + 0x1.e96bd4p-4f;
-    q = q * t + 0x1.e16ea2p-18f;
-    const float lower = e * q;
+    q = q * r - 0x1.5a75b2p-3f;
+    q = q * r + 0x1.d44fdap-3f;
+    q = q * r - 0x1.396872p-4f;
+    q = q * r + 0x1.23ed00p-3f;
+    q = q * r + 0x1.83d00ap-4f;
+    q = q * r + 0x1.f36374p-4f;
+    q = q * r + 0x1.e96bd4p-4f;
+    q = q * r + 0x1.e16ea2p-18f;
     *density = e * 0x1.988454p-2f;
-    return x < 0 ? lower : 1.0f - lower;
+    return e * q;
 }
 
 // tanh x: an odd polynomial near zero, 1 − 2 / (e²ˣ + 1) beyond.
@@ -146,10 +142,6 @@ static inline float ck_log_f32(float x) { return logf(x); }
 static inline float ck_sqrt_f32(float x) { return __builtin_elementwise_sqrt(x); }  // without errno, which keeps loops scalar
 static inline double ck_exp_f64(double x) { return exp(x); }
 static inline double ck_exp_negative_f64(double x, double rest) { return exp(x + rest); }
-static inline double ck_normal_f64(double x, double *density) {
-    *density = 0.39894228040143267794 * exp(-0.5 * x * x);
-    return 0.5 * erfc(-0.70710678118654752440 * x);
-}
 static inline double ck_erf_f64(double x) { return erf(x); }
 static inline double ck_tanh_f64(double x) { return tanh(x); }
 static inline double ck_log_f64(double x) { return log(x); }

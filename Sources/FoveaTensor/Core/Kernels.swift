@@ -87,13 +87,13 @@ extension Tensor {
             return
         }
         let other = other.contiguous()
-        let loop = ck_binary_loop(Kernels.table, Int32(dtype.kernelIndex), CK_MULTIPLY)!
+        let loop: @convention(c) (UnsafeRawPointer?, UnsafeMutableRawPointer?, Int) -> Void =
+            pick(Kernels.table.pointee.multiply_by, dtype)
         let (size, count) = (dtype.size, count)
         other.read { source in
             write { target in
                 parallelFor(count, grain: Kernels.grain) { range in
-                    let start = range.lowerBound * size
-                    loop(target + start, 1, source + start, 1, target + start, range.count)
+                    loop(source + range.lowerBound * size, target + range.lowerBound * size, range.count)
                 }
             }
         }
