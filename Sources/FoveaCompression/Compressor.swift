@@ -19,12 +19,18 @@ public protocol Compressor: Module {
     /// What comes out for one sample of this shape.
     func outputShape(_ input: TokenShape) -> TokenShape
 
+    /// Whether a token that comes out is of places: of a cell of the picture, or of what was merged into it. Latents are
+    /// not: each looks where it likes, and which of the list it is tells it apart.
+    var keepsPlaces: Bool { get }
+
     /// What compressing one sample of this shape takes.
     func cost(_ input: TokenShape) -> Cost
 }
 
 extension Compressor {
     public func refusal(of input: TokenShape) -> String? { problem(with: input) }
+
+    public var keepsPlaces: Bool { true }
 }
 
 /// Any compressor, chosen while the program runs.
@@ -40,6 +46,7 @@ public struct AnyCompressor: Compressor {
     public func problem(with input: TokenShape) -> String? { base.problem(with: input) }
     public func refusal(of input: TokenShape) -> String? { base.refusal(of: input) }
     public func outputShape(_ input: TokenShape) -> TokenShape { base.outputShape(input) }
+    public var keepsPlaces: Bool { base.keepsPlaces }
     public func cost(_ input: TokenShape) -> Cost { base.cost(input) }
 }
 

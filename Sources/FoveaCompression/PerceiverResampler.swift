@@ -243,6 +243,8 @@ extension PerceiverResampler: Compressor {
         TokenShape(count: latents.shape[0], width: latents.shape[1])
     }
 
+    public var keepsPlaces: Bool { false }
+
     public func cost(_ input: TokenShape) -> Cost {
         let count = latents.shape[0]
         let keys = input.count + count

@@ -80,6 +80,8 @@ extension QFormerConnector: Compressor {
         TokenShape(count: queryTokens.shape[1], width: projection.weight.shape[0])
     }
 
+    public var keepsPlaces: Bool { false }
+
     public func cost(_ input: TokenShape) -> Cost {
         let (options, count) = (qFormer.options, queryTokens.shape[1])
         let width = options.width

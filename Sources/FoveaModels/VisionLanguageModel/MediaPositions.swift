@@ -2,21 +2,31 @@ import FoveaCompression
 import FoveaNN
 import FoveaTensor
 
-/// What tells visual tokens apart once they have left the compressor: which of its picture's tokens each is, and which of
-/// its sample's pictures it is of. Both are learned and added.
+/// What tells visual tokens apart once they have left the compressor: where each comes from, and which of its sample's
+/// pictures it is of. Both are learned and added.
+///
+///     x_n ← x_n + Σ_p w_np E_p / Σ_p w_np        w: how much of the patch at place p is in token n
+///
+/// A token chosen anew in each picture so takes its place along wherever it stands in the list, and one that was pooled or
+/// merged stands in the mean of its places: the mean over a cell is another than any of its patches. Latents of a resampler
+/// are of no place; E then has a row for each of them.
 public struct MediaPositions: Module {
-    /// Of the tokens of a picture, [M, D].
+    /// E, of the places of a picture or of the latents, [P, D].
     public var positions: Tensor
-    /// Of the pictures of a sample, [P, D]; nil where there is one.
+    /// Of the pictures of a sample, [pictures, D]; nil where there is one.
     public var mediaEmbeddings: Tensor?
+    /// Whether positions are those of places; of the tokens of a picture in their order where not.
+    public let areOfPlaces: Bool
 
     /// - Parameters:
-    ///   - tokens: M.
-    ///   - pictures: P.
+    ///   - places: P, the patches of a picture; nil where tokens are of no place.
+    ///   - tokens: how many of a picture there are.
+    ///   - pictures: the most of a sample.
     ///   - width: D.
     ///   - key: of the normal numbers that they start with.
-    public init(tokens: Int, pictures: Int, width: Int, key: RandomKey) {
-        positions = .normal([tokens, width], deviation: 0.1, key: key.folding("prefixPositions"))
+    public init(places: Int?, tokens: Int, pictures: Int, width: Int, key: RandomKey) {
+        areOfPlaces = places != nil
+        positions = .normal([places ?? tokens, width], deviation: 0.1, key: key.folding("prefixPositions"))
         if pictures > 1 {
             mediaEmbeddings = .normal([pictures, width], deviation: 0.5, key: key.folding("pictureEmbeddings"))
         }
@@ -36,23 +46,29 @@ public struct MediaPositions: Module {
         if let most = numbers.max(), let mediaEmbeddings, most >= mediaEmbeddings.shape[0] {
             return "\(most + 1) pictures are more than the \(mediaEmbeddings.shape[0]) that the model was made for"
         }
-        guard tokens.count == positions.shape[0] || tokens.provenance?.weights.shape[2] == positions.shape[0] else {
-            return "\(tokens.count) tokens have no positions of the \(positions.shape[0]) that there are"
+        let count = (areOfPlaces ? tokens.provenance?.weights.shape[2] : nil) ?? tokens.count
+        guard count == positions.shape[0] else {
+            let counted = areOfPlaces ? "places" : "tokens"
+            return "\(count) \(counted) have no positions of the \(positions.shape[0]) that there are"
         }
         return nil
     }
 
-    /// The tokens of pictures [N, M, D] with their positions. Tokens that were merged on the way stand in the mean of the
-    /// places that they are of.
+    /// The tokens of pictures [N, M, D] with their positions. Where places count and what tokens are made of was not
+    /// followed, they are the raster itself.
     ///
     /// - Parameters:
     ///   - tokens: of pictures.
     ///   - numbers: which of its sample's pictures each is.
     func callAsFunction(_ tokens: VisualTokens, numbers: [Int]) -> VisualTokens {
-        var features =
-            tokens.count == positions.shape[0]
-            ? tokens.features + positions
-            : tokens.features + matmul(tokens.provenance!.weights.cast(to: positions.dtype), positions)
+        var own = positions
+        if areOfPlaces, let weights = tokens.provenance?.weights {
+            let shares = withoutGradient {
+                weights / maximum(weights.sum(axes: [2], keepingAxes: true), .full([1], 1e-12, dtype: weights.dtype))
+            }
+            own = matmul(shares.cast(to: positions.dtype), positions)
+        }
+        var features = tokens.features + own
         if let mediaEmbeddings {
             features =
                 features + mediaEmbeddings.selecting(axis: 0, Tensor(numbers.map(Int64.init))).unsqueezed(1)

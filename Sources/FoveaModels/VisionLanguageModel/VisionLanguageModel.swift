@@ -47,7 +47,11 @@ public struct VisionLanguageModel<Encoder: PictureEncoder, Method: Compressor>: 
         if projects ?? (compressed.width != wanted) {
             projector = Linear(compressed.width, wanted, key: key.folding("projector"))
         }
-        media = pictures.map { MediaPositions(tokens: compressed.count, pictures: $0, width: wanted, key: key) }
+        media = pictures.map {
+            MediaPositions(
+                places: compressor.keepsPlaces ? seen.count : nil, tokens: compressed.count, pictures: $0, width: wanted,
+                key: key)
+        }
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {
@@ -75,8 +79,11 @@ public struct VisionLanguageModel<Encoder: PictureEncoder, Method: Compressor>: 
         _ pictures: Tensor, numbers: [Int], reducers: Reducers = Reducers(), tracked: Bool = false
     ) throws(LanguageModelError) -> VisualTokens {
         if let problem = encoder.problem(with: pictures) { throw LanguageModelError(problem) }
+        // Positions follow what tokens are made of; where nothing moves them, the raster says as much.
+        let raster = encoder.tokenShape.grid
+        let isRaster = reducers.encoder.isEmpty && compressor.outputShape(encoder.tokenShape).grid == raster
         let seen = encoder.visualTokens(
-            pictures, reducers: reducers.encoder, tracked: tracked || !reducers.encoder.isEmpty,
+            pictures, reducers: reducers.encoder, tracked: tracked || media?.areOfPlaces == true && !isRaster,
             signals: !reducers.tokens.isEmpty)
         if let problem = compressor.problem(with: seen.shape) {
             throw LanguageModelError("pictures of \(pictures.shape[2]) × \(pictures.shape[3]): \(problem)")
@@ -86,6 +93,7 @@ public struct VisionLanguageModel<Encoder: PictureEncoder, Method: Compressor>: 
         if let media {
             if let problem = media.problem(with: tokens, numbers: numbers) { throw LanguageModelError(problem) }
             tokens = media(tokens, numbers: numbers)
+            if !tracked { tokens.provenance = nil }
         }
         if let problem = reducers.problem(with: tokens) { throw LanguageModelError(problem) }
         return reducers.reduced(tokens)
