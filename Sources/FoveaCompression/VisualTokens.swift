@@ -1,3 +1,4 @@
+import FoveaNN
 import FoveaTensor
 
 /// What a vision encoder hands to a language model, and what is known of where each token comes from.
@@ -24,6 +25,8 @@ public struct VisualTokens: Sendable {
     /// Which tokens must not be taken away later, bool [B, N]; nil where none are marked. What one of them goes into is
     /// marked too.
     public var marks: Tensor?
+    /// What the method that made them wants of its choices, for training.
+    public var losses: [AuxiliaryLoss] = []
 
     /// Rows and columns of a raster of tokens.
     public struct Grid: Sendable, Equatable, CustomStringConvertible {

@@ -70,8 +70,8 @@ private struct Scored: TrainingTask {
 
     func batch(at step: Int, part: Int, of parts: Int) -> Int { step }
 
-    func loss(_ model: TinyReader, _ batch: Int) -> (loss: Tensor, right: Int, samples: Int) {
-        ((model.head.bias! - 1).square().sum(), 0, 1)
+    func loss(_ model: TinyReader, _ batch: Int) -> TaskLoss {
+        TaskLoss((model.head.bias! - 1).square().sum(), right: 0, samples: 1)
     }
 
     func validate(_ model: TinyReader) -> Evaluation? {

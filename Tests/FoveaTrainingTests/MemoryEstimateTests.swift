@@ -13,9 +13,9 @@ import Testing
             batchSize * (part + 1) / parts - batchSize * part / parts
         }
 
-        func loss(_ model: TinyReader, _ batch: Int) -> (loss: Tensor, right: Int, samples: Int) {
+        func loss(_ model: TinyReader, _ batch: Int) -> TaskLoss {
             let x = model.head.bias![0] * Tensor.ones([batch, Self.wide])
-            return (x.exp().log().square().mean(), 0, batch)
+            return TaskLoss(x.exp().log().square().mean(), right: 0, samples: batch)
         }
 
         func validate(_ model: TinyReader) -> Evaluation? { nil }

@@ -28,9 +28,9 @@ private struct Special: TrainingTask {
 
     func batch(at step: Int, part: Int, of parts: Int) -> Int { step }
 
-    func loss(_ model: TinyReader, _ batch: Int) -> (loss: Tensor, right: Int, samples: Int) {
+    func loss(_ model: TinyReader, _ batch: Int) -> TaskLoss {
         let weight = model.head.weight
-        return (batch == step ? loss(weight) : (weight - 1).square().mean(), 0, 1)
+        return TaskLoss(batch == step ? loss(weight) : (weight - 1).square().mean(), right: 0, samples: 1)
     }
 
     func validate(_ model: TinyReader) -> Evaluation? { nil }

@@ -15,14 +15,14 @@ private struct Poisoned: TrainingTask {
 
     func batch(at step: Int, part: Int, of parts: Int) -> Int { step }
 
-    func loss(_ model: TinyReader, _ batch: Int) -> (loss: Tensor, right: Int, samples: Int) {
+    func loss(_ model: TinyReader, _ batch: Int) -> TaskLoss {
         let bias = model.head.bias!
         var loss = (bias - 1).square().sum()
         if batch == step {
             // The square root of zero is zero, and its slope is infinite.
             loss = poison == .loss ? loss * .nan : (bias * 0).sqrt().sum()
         }
-        return (loss, 0, 1)
+        return TaskLoss(loss, right: 0, samples: 1)
     }
 
     func validate(_ model: TinyReader) -> Evaluation? { nil }

@@ -184,11 +184,12 @@ struct TrainCommand: ParsableCommand {
             validation: experiment.holdsOut ? experiment.evaluation(of: model, on: "validation") : nil,
             trainingSeconds: state.seconds, peakMemoryBytes: max(state.peakBytes, processPeakBytes()),
             threads: Workers.count)
+        let log = try MetricsLog(path: folder.file("metrics.jsonl"), upTo: state.step)
+        report.auxiliaryLosses = log.records.last?.auxiliaryLosses
         let scores = experiment.scores(of: model, on: experiment.holdsOut ? "validation" : "test")
         report.questions = scores.isEmpty ? nil : scores
         try model.save(to: folder.file("model.safetensors"), metadata: ["recipe": experiment.recipe.name])
         if experiment.recipe.flag("output.curve") {
-            let log = try MetricsLog(path: folder.file("metrics.jsonl"), upTo: state.step)
             try TrainingCurve(
                 title: "\(experiment.recipe.name), seed \(report.seed)", records: log.records,
                 testAccuracy: report.testAccuracy

@@ -74,6 +74,9 @@ final class ProgressView {
 
     private func printLine(_ record: StepRecord) {
         var line = "step \(record.step)/\(total)  loss \(record.loss.fixed(4))  accuracy \(record.accuracy.percent)"
+        for (name, loss) in (record.auxiliaryLosses ?? [:]).sorted(by: { $0.key < $1.key }) {
+            line += "  \(name) \(loss.fixed(4))"
+        }
         if let validation = record.validationAccuracy { line += "  validation \(validation.percent)" }
         print(line + "  \(Int(record.samplesPerSecond).grouped) pictures/s  \(remaining(record.step)) left")
     }

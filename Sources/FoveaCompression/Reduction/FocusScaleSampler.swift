@@ -23,6 +23,28 @@ public struct FocusScaleSampler: Module {
     public let scales: [Int]
     /// τ.
     public let temperature: Double
+    /// What training asks of the choice.
+    public let wishes: Wishes
+
+    /// How much of which loss a sampler adds to that of the task.
+    public struct Wishes: Sendable {
+        /// Of the balance loss.
+        public var balance: Double
+        /// Of the budget loss; 0 for none.
+        public var budget: Double
+        /// ρ, the share of the patches that the budget loss wants to remain.
+        public var share: Double
+
+        /// - Parameters:
+        ///   - balance: of the balance loss.
+        ///   - budget: of the budget loss.
+        ///   - share: ρ.
+        public init(balance: Double = 0.01, budget: Double = 0, share: Double = 0.4) {
+            self.balance = balance
+            self.budget = budget
+            self.share = share
+        }
+    }
 
     /// - Parameters:
     ///   - width: C.
@@ -30,12 +52,13 @@ public struct FocusScaleSampler: Module {
     ///   - window: w.
     ///   - scales: sides of the pooled cells, divisors of w.
     ///   - temperature: τ.
+    ///   - wishes: what training asks of the choice.
     ///   - epsilon: of the norm.
     ///   - key: of the random numbers that the weights start with; the last layer starts at zero, so that all scales are
     ///     equally likely.
     public init(
         _ width: Int, hidden: Int = 256, window: Int = 4, scales: [Int] = [4, 2, 1], temperature: Double = 1,
-        epsilon: Double = 1e-5, key: RandomKey
+        wishes: Wishes = .init(), epsilon: Double = 1e-5, key: RandomKey
     ) {
         if let problem = RegionCandidates.problem(window: window, scales: scales) { trap("FocusScaleSampler", problem) }
         guard temperature > 0 else { trap("FocusScaleSampler", "τ must be positive, not \(temperature)") }
@@ -45,6 +68,7 @@ public struct FocusScaleSampler: Module {
         self.window = window
         self.scales = scales
         self.temperature = temperature
+        self.wishes = wishes
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {
@@ -143,11 +167,17 @@ public struct FocusScaleSampler: Module {
 }
 
 extension FocusScaleSampler: Compressor {
-    /// Patches of a raster → the cells of the chosen scales; pictures with fewer are padded.
+    /// Patches of a raster → the cells of the chosen scales; pictures with fewer are padded. What the sampler wishes for
+    /// comes with them.
     public func callAsFunction(_ tokens: VisualTokens) -> VisualTokens {
         if let problem = refusal(of: tokens.shape) { trap("FocusScaleSampler", problem, tokens.features) }
         let sampled = sampled(tokens.raster)
-        return sampled.candidates.tokens(sampled.cells, features: sampled.tokens, of: tokens)
+        var made = sampled.candidates.tokens(sampled.cells, features: sampled.tokens, of: tokens)
+        if wishes.balance > 0 { made.losses.append(.init("balance", sampled.balanceLoss, weight: wishes.balance)) }
+        if wishes.budget > 0 {
+            made.losses.append(.init("budget", sampled.budgetLoss(share: wishes.share), weight: wishes.budget))
+        }
+        return made
     }
 
     public func refusal(of input: TokenShape) -> String? {
@@ -178,7 +208,12 @@ extension FocusScaleSampler {
             .constant("selection", "choosing scales", "scale"),
             .size("width", "C of the patches", from: .axis(0, of: "norm.weight", through: { ($0 - 1) / 2 })),
             .size("hidden", "width inside the network", default: 256, from: .axis(0, of: "fc1.weight")),
-        ] + FocusLLaVA.regionKeys + [.number("tau", "temperature of the choice", default: 1)],
+        ] + FocusLLaVA.regionKeys + [
+            .number("tau", "temperature of the choice", default: 1),
+            .number("balance_weight", "of the loss that balances the scales, in training", default: 0.01),
+            .number("budget_weight", "of the loss that wants a share of the patches, in training", default: 0),
+            .number("budget_share", "the share that it wants", default: 0.4),
+        ],
         inputs: [.init("x", "[B, H, W, width]")],
         outputs: [
             .init("tokens", "[B, L, width]"), .init("mask", "[B, L]", .mask), .init("scale", "[B, Y, X]", .indices),
@@ -191,9 +226,18 @@ extension FocusScaleSampler {
         make: { configuration in
             try FocusLLaVA.check(configuration)
             guard configuration.double("tau") > 0 else { throw configuration.error("\"tau\" must be positive") }
+            for weight in ["balance_weight", "budget_weight"] where configuration.double(weight) < 0 {
+                throw configuration.error("\"\(weight)\" must not be negative")
+            }
+            guard (0...1).contains(configuration.double("budget_share")) else {
+                throw configuration.error("\"budget_share\" must be from 0 to 1")
+            }
             return FocusScaleSampler(
                 configuration.int("width"), hidden: configuration.int("hidden"), window: configuration.int("window"),
                 scales: configuration.ints("scales"), temperature: configuration.double("tau"),
+                wishes: .init(
+                    balance: configuration.double("balance_weight"), budget: configuration.double("budget_weight"),
+                    share: configuration.double("budget_share")),
                 epsilon: configuration.double("norm_eps"), key: configuration.key)
         },
         run: { model, inputs in

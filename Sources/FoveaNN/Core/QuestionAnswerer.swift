@@ -59,4 +59,13 @@ public struct PackedQuestions: Sendable {
 public protocol QuestionAnswerer: Module {
     /// → logits over the vocabulary [B, A, V], a row for each question.
     func callAsFunction(_ questions: PackedQuestions) -> Tensor
+
+    /// The same, and what parts of the model want of their own choices in training.
+    func answering(_ questions: PackedQuestions) -> (logits: Tensor, losses: [AuxiliaryLoss])
+}
+
+extension QuestionAnswerer {
+    public func answering(_ questions: PackedQuestions) -> (logits: Tensor, losses: [AuxiliaryLoss]) {
+        (self(questions), [])
+    }
 }

@@ -62,7 +62,8 @@ public struct Trainer<Task: TrainingTask>: Sendable {
                 state.optimizer.update(&state.model, along: result.gradients)
                 state.average?.update(towards: state.model)
                 state.step += 1
-                state.window.add(loss: result.loss, right: result.right, samples: result.samples)
+                state.window.add(
+                    loss: result.loss, right: result.right, samples: result.samples, auxiliary: result.auxiliary)
                 norm = result.norm
                 skippedInRow = 0
                 let accuracy = Double(result.right) / Double(max(1, result.samples))
@@ -124,7 +125,8 @@ public struct Trainer<Task: TrainingTask>: Sendable {
         return StepRecord(
             step: state.step, loss: loss, accuracy: accuracy, learningRate: rate, gradientNorm: norm,
             samplesPerSecond: Double(window.steps * task.batchSize) / max(1e-9, seconds), seconds: state.seconds,
-            validationAccuracy: evaluation?.accuracy, notes: window.notes.isEmpty ? nil : window.notes)
+            validationAccuracy: evaluation?.accuracy, auxiliaryLosses: window.auxiliaryMeans,
+            notes: window.notes.isEmpty ? nil : window.notes)
     }
 
     private func noteSpikes(

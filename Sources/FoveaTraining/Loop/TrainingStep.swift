@@ -10,6 +10,8 @@ struct StepResult {
     var loss = 0.0
     var right = 0
     var samples = 0
+    /// What was added to the loss, before it was weighed.
+    var auxiliary: [String: Double] = [:]
     /// The first value that is not finite, where they were looked at.
     var anomaly: Anomaly?
 }
@@ -47,9 +49,9 @@ extension Trainer {
             let randomness = key.folding(UInt64(step)).folding(UInt64(part))
             let (loss, gradients, counts) = valueAndGradient(
                 of: model, where: settings.trained(at: step), randomness: randomness
-            ) { model -> (Tensor, (right: Int, samples: Int)) in
+            ) { model -> (Tensor, TaskLoss) in
                 let outcome = recomputingLayers(settings.recomputesLayers) { task.loss(model, batch) }
-                return (outcome.loss, (outcome.right, outcome.samples))
+                return (outcome.loss, outcome)
             }
             // Parts may differ by a sample: each counts by its size, however many answers a sample has.
             let size = task.batchSize * (part + 1) / parts - task.batchSize * part / parts
@@ -57,6 +59,7 @@ extension Trainer {
             result.loss += loss.item() * share
             result.right += counts.right
             result.samples += counts.samples
+            for (name, value) in counts.auxiliary { result.auxiliary[name, default: 0] += value * share }
             result.gradients += parts == 1 ? gradients : gradients.scaled(by: share)
         }
         result.norm = result.gradients.norm

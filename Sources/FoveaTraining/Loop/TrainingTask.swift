@@ -16,11 +16,35 @@ public protocol TrainingTask: Sendable {
     /// The samples of a step's batch by their places in the dataset, for messages; empty where there are no such places.
     func samples(at step: Int) -> [Int]
 
-    /// The mean loss of a part, and how many of its answers were right: one a sample, or one for each thing to read in it.
-    func loss(_ model: Model, _ batch: Batch) -> (loss: Tensor, right: Int, samples: Int)
+    /// What a model makes of a part.
+    func loss(_ model: Model, _ batch: Batch) -> TaskLoss
 
     /// How the model does on the validation samples; nil when none are held out.
     func validate(_ model: Model) -> Evaluation?
+}
+
+/// The loss of a part of a batch, and what else is to be told of it.
+public struct TaskLoss: Sendable {
+    /// What is minimised, one number: the mean loss of the part, and whatever was added to it.
+    public var loss: Tensor
+    /// How many answers were right: one a sample, or one for each thing to read in it.
+    public var right: Int
+    /// How many answers there were.
+    public var samples: Int
+    /// What was added, before it was weighed.
+    public var auxiliary: [String: Double]
+
+    /// - Parameters:
+    ///   - loss: of the task, one number.
+    ///   - right: how many answers were right.
+    ///   - samples: of how many.
+    ///   - losses: what parts of the model want besides; they are added to the loss.
+    public init(_ loss: Tensor, right: Int, samples: Int, adding losses: [AuxiliaryLoss] = []) {
+        self.loss = losses.reduce(loss) { $0 + $1.value.reshaped(to: loss.shape) * $1.weight }
+        self.right = right
+        self.samples = samples
+        auxiliary = losses.reduce(into: [:]) { $0[$1.name, default: 0] += $1.value.detached.item() }
+    }
 }
 
 extension TrainingTask {
@@ -59,18 +83,20 @@ public struct ImageClassification<Model: ImageClassifier>: TrainingTask {
 
     public func samples(at step: Int) -> [Int] { order.indices(at: step) }
 
-    public func loss(_ model: Model, _ batch: LabelledImages) -> (loss: Tensor, right: Int, samples: Int) {
+    public func loss(_ model: Model, _ batch: LabelledImages) -> TaskLoss {
         guard !batch.asksForNumbers else {
             let outputs = model(batch.images)
             var match = MatchCounter()
             match.add(outputs, batch.labels)
-            return (meanSquaredError(outputs, batch.labels), match.explainedCount, match.count)
+            return TaskLoss(
+                meanSquaredError(outputs, batch.labels), right: match.explainedCount, samples: match.count)
         }
         let (logits, labels) = (model.readings(batch.images), batch.labels.flattened())
         let right = withoutGradient {
             zip(logits.argmax(axis: -1).scalars(as: Int64.self), labels.scalars(as: Int64.self)).count { $0 == $1 }
         }
-        return (crossEntropy(logits, labels, labelSmoothing: labelSmoothing), right, labels.count)
+        return TaskLoss(
+            crossEntropy(logits, labels, labelSmoothing: labelSmoothing), right: right, samples: labels.count)
     }
 
     public func validate(_ model: Model) -> Evaluation? {

@@ -71,13 +71,12 @@ public struct VisualQuestions<Model: QuestionAnswerer>: TrainingTask {
         order.batch(of: training, at: step, part: part, of: parts)
     }
 
-    public func loss(_ model: Model, _ batch: PackedQuestions) -> (loss: Tensor, right: Int, samples: Int) {
-        let logits = model(batch)
+    public func loss(_ model: Model, _ batch: PackedQuestions) -> TaskLoss {
+        let (logits, losses) = model.answering(batch)
         let answers = answers(logits, batch).filter { $0 != nil }
-        return (
-            crossEntropy(logits, batch.labels, labelSmoothing: labelSmoothing), answers.count { $0 == true },
-            answers.count
-        )
+        return TaskLoss(
+            crossEntropy(logits, batch.labels, labelSmoothing: labelSmoothing), right: answers.count { $0 == true },
+            samples: answers.count, adding: losses)
     }
 
     public func validate(_ model: Model) -> Evaluation? {

@@ -18,12 +18,16 @@ public struct StepRecord: Sendable, Codable, Equatable {
     public var seconds: Double
     /// Share of right answers on the validation samples, where they are held out and were asked at this step.
     public var validationAccuracy: Double?
+    /// What parts of the model added to the loss, by name and before it was weighed, on average since the last record; nil
+    /// where they added nothing.
+    public var auxiliaryLosses: [String: Double]?
     /// Skipped steps and spikes since the last record; nil where there were none.
     public var notes: [String]?
 
     public init(
         step: Int, loss: Double, accuracy: Double, learningRate: Double, gradientNorm: Double,
-        samplesPerSecond: Double, seconds: Double, validationAccuracy: Double? = nil, notes: [String]? = nil
+        samplesPerSecond: Double, seconds: Double, validationAccuracy: Double? = nil,
+        auxiliaryLosses: [String: Double]? = nil, notes: [String]? = nil
     ) {
         self.step = step
         self.loss = loss
@@ -33,6 +37,7 @@ public struct StepRecord: Sendable, Codable, Equatable {
         self.samplesPerSecond = samplesPerSecond
         self.seconds = seconds
         self.validationAccuracy = validationAccuracy
+        self.auxiliaryLosses = auxiliaryLosses
         self.notes = notes
     }
 }

@@ -18,6 +18,9 @@ public struct TrainingReport: Sendable, Codable {
     public var validationAccuracy: Double?
     public var trainSamples: Int
     public var testSamples: Int?
+    /// What parts of the model added to the loss over the last steps, by name and before it was weighed; nil where they
+    /// added nothing.
+    public var auxiliaryLosses: [String: Double]?
     /// Seconds in training steps, over all sessions.
     public var trainingSeconds: Double
     /// The most memory that the process had resident.

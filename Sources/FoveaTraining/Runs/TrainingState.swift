@@ -37,17 +37,23 @@ struct LossWindow: Sendable, Codable {
     private(set) var loss = 0.0
     private(set) var right = 0
     private(set) var samples = 0
+    /// Of what was added to the loss; nil where nothing was.
+    private(set) var auxiliary: [String: Double]?
     /// What was out of the ordinary.
     private(set) var notes: [String] = []
 
-    mutating func add(loss: Double, right: Int, samples: Int) {
+    mutating func add(loss: Double, right: Int, samples: Int, auxiliary: [String: Double] = [:]) {
         steps += 1
+        if !auxiliary.isEmpty { self.auxiliary = (self.auxiliary ?? [:]).merging(auxiliary, uniquingKeysWith: +) }
         self.loss += loss
         self.right += right
         self.samples += samples
     }
 
     mutating func add(note: String) { notes.append(note) }
+
+    /// The means of what was added to the loss.
+    var auxiliaryMeans: [String: Double]? { auxiliary?.mapValues { $0 / Double(max(1, steps)) } }
 
     /// Whether the sums may be added to without overflow.
     var isPlausible: Bool { [steps, right, samples].allSatisfy { (0...CheckpointManifest.largestCount).contains($0) } }
