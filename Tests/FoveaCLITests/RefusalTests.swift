@@ -24,7 +24,7 @@ struct RefusalTests {
             "\"training.patchSize\"", "did you mean model.patchSize?"),
         .init(
             "unknown group", "trainning:\n  steps: 8\n", "r.yaml:1", "\"trainning\"",
-            "data, model, compressor, injection, training, output",
+            "data, model, compressor, injection, sampler, training, output",
             "did you mean training?"),
         .init("a key without its group", "steps: 8\n", "r.yaml:1", "\"steps\"", "did you mean training.steps?"),
         .init(
@@ -61,12 +61,12 @@ struct RefusalTests {
         .init("an alias of nothing", "model:\n  width: *x\n", "r.yaml:2", "not YAML"),
         .init("a control character", "model:\n  width: 8\n  latents: \u{1}\n", "r.yaml:3", "not YAML"),
         .init("a second document", "model:\n  width: 8\n---\nmodel:\n  width: 9\n", "r.yaml:3", "not YAML"),
-        .init("an empty file", "", "r.yaml", "is empty", "data, model, compressor, injection, training, output"),
+        .init("an empty file", "", "r.yaml", "is empty", "data, model, compressor, injection, sampler, training, output"),
         .init(
             "only comments", "# nothing\n\n# here\n", "r.yaml", "is empty",
-            "data, model, compressor, injection, training, output"),
-        .init("a text", "hello\n", "r.yaml:1", "data, model, compressor, injection, training, output"),
-        .init("a list", "- model\n", "r.yaml:1", "data, model, compressor, injection, training, output"),
+            "data, model, compressor, injection, sampler, training, output"),
+        .init("a text", "hello\n", "r.yaml:1", "data, model, compressor, injection, sampler, training, output"),
+        .init("a list", "- model\n", "r.yaml:1", "data, model, compressor, injection, sampler, training, output"),
         .init("a number for a group", "model: 3\n", "r.yaml:1", "model is a group"),
         .init(
             "patches that do not tile", "data:\n  folder: digits\nmodel:\n  patchSize: 3\n", "r.yaml:4",

@@ -62,7 +62,7 @@ struct ReducedEvaluation {
             let answers = try withoutGradient { try model.answers(to: batch, reducers: reducers, tracked: true) }
             let words = ReducedEvaluation.words(answers.logits)
             let labels: [Int64] = batch.labels.scalars()
-            let left = answers.origins.map { Survivors($0, isSame: reducers.decoder.isEmpty) }
+            let left = answers.origins.map { Survivors($0, isSame: model.layerReducers(reducers).isEmpty) }
             for (row, sample) in samples.enumerated() {
                 var right = 0
                 for (slot, question) in sample.questions.enumerated() {
@@ -130,7 +130,8 @@ extension ReducedEvaluation {
         func prefill(_ seen: VisualTokens, _ decoder: [any LayerReducer]) throws -> KeyValueCache {
             var cache = KeyValueCache(for: model.decoder, picturesArePrefix: true)
             let text = try model.texts(of: single, sample: 0, seeing: seen)!
-            _ = model.decoder.logits(model.decoder.reading(text, cache: &cache, reducers: decoder).last)
+            let all = model.layerReducers(Reducers()) + decoder
+            _ = model.decoder.logits(model.decoder.reading(text, cache: &cache, reducers: all).last)
             return cache
         }
         let read = try prefill(seen, reducers.decoder)

@@ -26,6 +26,12 @@ struct Experiment: RunnableExperiment {
                 "there is no language model to put pictures into; tasks with questions are \(QuestionTasks.names.joined(separator: ", "))"
             )
         }
+        for key in ["sampler.keep", "sampler.layer", "sampler.leastShare"] where recipe.isGiven(key) {
+            throw recipe.error(
+                key,
+                "there is no question to sample by; tasks with questions are \(QuestionTasks.names.joined(separator: ", "))"
+            )
+        }
         let design = try ModelDesign(recipe, data)
         tokens = design.tokens
         // Weights, gradients, two moments and the average, before any memory is asked for.

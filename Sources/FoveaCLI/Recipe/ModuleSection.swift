@@ -90,7 +90,12 @@ extension Recipe {
     }
 
     /// The compressor for tokens of a shape, with fresh weights.
-    func compressor(for tokens: TokenShape, key: RandomKey) throws -> AnyCompressor {
+    ///
+    /// - Parameters:
+    ///   - tokens: what it gets of a picture.
+    ///   - mayVary: whether pictures may come out with different numbers of tokens.
+    ///   - key: of the random numbers that it starts with.
+    func compressor(for tokens: TokenShape, mayVary: Bool = false, key: RandomKey) throws -> AnyCompressor {
         let form = try form(of: "compressor")
         // The encoder's tokens say how wide they are.
         let known = form.widthKey.map { [$0: ConfigurationValue.int(tokens.width)] } ?? [:]
@@ -100,7 +105,9 @@ extension Recipe {
             guard let compressor = module as? any Compressor else {
                 throw ModuleInputError("\(text("compressor.module")) is no compressor")
             }
-            if let problem = compressor.problem(with: tokens) { throw ModuleInputError(problem) }
+            if let problem = mayVary ? compressor.refusal(of: tokens) : compressor.problem(with: tokens) {
+                throw ModuleInputError(problem)
+            }
             return AnyCompressor(compressor)
         } catch let problem as ModuleInputError {
             throw error("compressor.module", "\(problem)")

@@ -45,13 +45,16 @@ struct QuestionExperiment: RunnableExperiment {
         self.tokens = tokens
         let start = recipe.key.folding("model")
         func made() throws -> Model {
-            let compressor = try recipe.compressor(for: tokens, key: start.folding("compressor"))
+            let compressor = try recipe.compressor(
+                for: tokens, mayVary: recipe.optionalText("injection.module") == nil,
+                key: start.folding("compressor"))
             let decoder = LanguageModel(decoder, key: start.folding("decoder"))
             let injector = try recipe.injector(
                 of: compressor.outputShape(tokens), into: decoder, pictures: pictures, key: start.folding("injection"))
             return Model(
                 encoder: CompactEncoder(options, key: start), compressor: compressor, decoder: decoder,
-                injector: injector, projects: injector == nil ? true : nil, pictures: pictures, key: start)
+                injector: injector, sampler: try recipe.sampler(of: compressor.outputShape(tokens), in: decoder),
+                projects: injector == nil ? true : nil, pictures: pictures, key: start)
         }
         // Weights, gradients, two moments and the average, before any memory is asked for.
         let bytes = 5 * (try withoutMemory(made)).parameterBytes

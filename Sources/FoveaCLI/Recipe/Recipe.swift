@@ -172,6 +172,9 @@ struct Recipe {
         RecipeError(places[key] ?? path, "\(key): \(problem)")
     }
 
+    /// Whether the recipe says something else than the default.
+    func isGiven(_ path: String) -> Bool { values[path] != RecipeSchema.byPath[path]?.defaultValue }
+
     func integer(_ path: String) -> Int {
         if case .integer(let value)? = values[path] { value } else { 0 }
     }

@@ -67,6 +67,17 @@ enum RecipeSchema {
             "whose configuration keys stand below; the module's first layout unless given"),
 
         .init(
+            "sampler.keep", .integer(0...1_000_000), default: .integer(0),
+            "visual tokens of a picture that a question keeps inside the decoder, by FocusLLaVA's text sampler; 0 for all"
+        ),
+        .init(
+            "sampler.layer", .integer(0...64), default: .integer(0),
+            "the first layer of the decoder that sees fewer, counted from 0; 0 for the middle one"),
+        .init(
+            "sampler.leastShare", .number(0...1, aboveZero: true), default: .none,
+            "the least share of the tokens that a step of training keeps, drawn anew for each; null for sampler.keep"),
+
+        .init(
             "training.seed", .integer(0...Int.max), default: .integer(0),
             "seed of the weights, the order and the augmentation"),
         .init("training.steps", .integer(1...1_000_000_000), default: .integer(2_000), "steps of the whole run"),

@@ -53,8 +53,11 @@ public struct FocusTextSampler: Module, AttentionCut {
         let scores = withoutGradient {
             attention.detached.selecting(axis: 1, .indices(text)).mean(axes: [0, 1])
         }.doubles
-        return Ranking.top(scores, count(ofTokens: n))
+        return kept(scores: scores)
     }
+
+    /// The tokens of the largest scores, ascending; a score for each visual token.
+    package func kept(scores: [Double]) -> [Int] { Ranking.top(scores, count(ofTokens: scores.count)) }
 
     // The seat in a decoder.
 

@@ -12,7 +12,10 @@ import FoveaTensor
 ///     g     = softmax_c mean_p ⟨W_q LN c, W_k LN x_p⟩ / √d_k      over all candidates of the picture
 ///     kept  = the `keep` largest;   token = c · (1 + g − stop(g))
 ///
-/// The factor is 1: the model that reads the tokens sees them as they are, and g learns from what it makes of them.
+/// The factor is 1: the model that reads the tokens sees them as they are, and g learns from what it makes of them. A cell
+/// that is never kept teaches nothing; with noise, training draws the kept ones: the largest of log g + σ · Gumbel noise.
+/// (Kool et al., "Stochastic beams and where to find them", 2019, §2.3: for σ = 1 that is drawing from g without putting
+/// back.)
 public struct FocusTokenSampler: Module {
     public var norm: LayerNorm
     public var query: Linear
@@ -25,6 +28,9 @@ public struct FocusTokenSampler: Module {
     public let keep: Int
     /// How the gradient reaches g.
     public let gate: SelectionGate
+    /// σ.
+    public let noise: Double
+    private var stream = RandomStream()
 
     /// - Parameters:
     ///   - width: C.
@@ -34,13 +40,15 @@ public struct FocusTokenSampler: Module {
     ///   - keep: how many tokens remain, at most as many as there are cells.
     ///   - epsilon: of the norm.
     ///   - gate: how the gradient reaches the choice.
+    ///   - noise: σ, in training; 0 for none.
     ///   - randomKey: of the random numbers that the weights start with.
     public init(
         _ width: Int, keyWidth: Int, window: Int = 4, scales: [Int] = [4, 2, 1], keep: Int, epsilon: Double = 1e-5,
-        gate: SelectionGate = .valuePreserving, key randomKey: RandomKey
+        gate: SelectionGate = .valuePreserving, noise: Double = 0, key randomKey: RandomKey
     ) {
         if let problem = RegionCandidates.problem(window: window, scales: scales) { trap("FocusTokenSampler", problem) }
         guard keep >= 1 else { trap("FocusTokenSampler", "a budget from 1 on is needed, not \(keep)") }
+        guard noise >= 0 else { trap("FocusTokenSampler", "noise must not be negative, as \(noise) is") }
         norm = LayerNorm(width, epsilon: epsilon)
         query = Linear(width, keyWidth, bias: false, key: randomKey.folding("query"))
         key = Linear(width, keyWidth, bias: false, key: randomKey.folding("key"))
@@ -48,12 +56,14 @@ public struct FocusTokenSampler: Module {
         self.scales = scales
         self.keep = keep
         self.gate = gate
+        self.noise = noise
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {
         visitor.module("norm", &norm)
         visitor.module("query", &query)
         visitor.module("key", &key)
+        visitor.randomStream("choice", &stream)
     }
 
     /// What the sampler makes of a batch.
@@ -75,7 +85,7 @@ public struct FocusTokenSampler: Module {
         let scale = 1 / Double(key.weight.shape[0]).squareRoot()
         let g = (matmul(query(norm(pooled)), mean).squeezed(2) * scale).softmax(axis: 1)
         let count = min(keep, candidates.cells.count)
-        let scores = g.doubles
+        let scores = chances(g).doubles
         let kept = (0..<x.shape[0]).map { sample in
             Ranking.top(Array(scores[sample * candidates.cells.count..<(sample + 1) * candidates.cells.count]), count)
         }
@@ -83,6 +93,17 @@ public struct FocusTokenSampler: Module {
         let factor = gate.factor(g.gathered(axis: 1, .paddedIndices(kept)), count: count)
         return Sampled(
             candidates: candidates, kept: kept, tokens: factor.map { taken * $0.unsqueezed(2) } ?? taken)
+    }
+}
+
+extension FocusTokenSampler {
+    /// What the kept ones are the largest of.
+    private func chances(_ g: Tensor) -> Tensor {
+        guard noise > 0, let key = stream.key else { return g }
+        return withoutGradient {
+            let uniform = Tensor.uniform(g.shape, in: 1e-6...(1 - 1e-6), key: key, dtype: .float64)
+            return g.detached.cast(to: .float64).log() - (uniform.log() * -1).log() * noise
+        }
     }
 }
 
@@ -123,6 +144,7 @@ extension FocusTokenSampler {
             .choice(
                 "gate", "how the gradient reaches the choice", of: SelectionGate.allCases.map(\.rawValue),
                 default: .string(SelectionGate.valuePreserving.rawValue)),
+            .number("noise", "Gumbel noise of the choice in training", default: 0),
         ],
         inputs: [.init("x", "[B, H, W, width]")],
         outputs: [
@@ -134,11 +156,15 @@ extension FocusTokenSampler {
         sampleInputs: { ["x": $0.distinct([2, 3, 4, 3])] },
         make: { configuration in
             try FocusLLaVA.check(configuration)
+            guard configuration.double("noise") >= 0 else {
+                throw configuration.error("\"noise\" must not be negative")
+            }
             return FocusTokenSampler(
                 configuration.int("width"), keyWidth: configuration.int("key_width"),
                 window: configuration.int("window"), scales: configuration.ints("scales"),
                 keep: configuration.int("keep"), epsilon: configuration.double("norm_eps"),
-                gate: SelectionGate(rawValue: configuration.string("gate"))!, key: configuration.key)
+                gate: SelectionGate(rawValue: configuration.string("gate"))!, noise: configuration.double("noise"),
+                key: configuration.key)
         },
         run: { model, inputs in
             let x = try FocusLLaVA.raster(inputs)

@@ -9,15 +9,19 @@ extension LanguageModel {
     /// the prefix stand at position 0: where a visual token comes from is in its features. What is answered does not depend
     /// on what else is asked. The last layer computes the rows of the answers alone.
     ///
-    /// Traps for another width, for ids outside the vocabulary, and for both a prefix and an injection.
+    /// Traps for another width, for ids outside the vocabulary, for both a prefix and an injection, and for a sampler without
+    /// a prefix or in front of another layer than the last.
     ///
     /// - Parameters:
     ///   - questions: packed, of the same B.
     ///   - prefix: visual tokens [B, N, D]; nil for none.
     ///   - prefixMask: bool [B, N], true where there is a token; nil for everywhere.
     ///   - injection: what takes part in the layers instead of a prefix.
+    ///   - sampler: what hides tokens of the prefix from the last layer, for each question and picture by itself, and how
+    ///     many pictures the prefix shows; nil where all are seen.
     public func answers(
-        to questions: PackedQuestions, prefix: Tensor?, prefixMask: Tensor? = nil, injection: (any Injection)? = nil
+        to questions: PackedQuestions, prefix: Tensor?, prefixMask: Tensor? = nil, injection: (any Injection)? = nil,
+        sampler: (method: FocusTextSampler, pictures: Int)? = nil
     ) -> Tensor {
         let (batch, length) = (questions.ids.shape[0], questions.ids.shape[1])
         guard prefix == nil || prefix!.rank == 3 && prefix!.shape[0] == batch && prefix!.shape[2] == options.width
@@ -28,6 +32,9 @@ extension LanguageModel {
             trap("LanguageModel", "pictures are a prefix, or an injection, not both", prefix!)
         }
         guard !layers.isEmpty else { trap("LanguageModel", "a decoder without layers answers nothing") }
+        guard sampler == nil || prefix != nil && sampler!.method.layer == layers.count - 1 else {
+            trap("LanguageModel", "packed questions are sampled for in front of the last layer, of a prefix")
+        }
         // [B, T, N + T]
         var mask = questions.textMask
         if let count = prefix?.shape[1] {
@@ -45,7 +52,7 @@ extension LanguageModel {
                     positions: positions.unsqueezed(1), width: options.headWidth, base: options.rotaryBase))
         }
         let all = tokens(at: questions.positions, seeing: mask)
-        let asking = tokens(at: questions.positions.gathered(axis: 1, places), seeing: rows(mask))
+        var asking = tokens(at: questions.positions.gathered(axis: 1, places), seeing: rows(mask))
 
         var (visual, text) = (prefix, embed(questions.ids))
         for (index, layer) in layers.enumerated() {
@@ -54,17 +61,61 @@ extension LanguageModel {
             let (own, normed) = (visual.map { layer.base.attentionNorm($0) }, layer.base.attentionNorm(text))
             let context = layer.context(visual: own, text: normed, angles: all.angles)
             guard index < layers.count - 1 else {
-                text = layer.attending(rows(text), layer.queries(rows(normed), asking), asking, context)
+                text = layer.attending(rows(text), layer.queries(rows(normed), asking), asking, context).text
                 text = layer.transforming(text)
                 break
             }
             let queries = layer.queries(normed, all)
             visual = visual.map { layer.attendingPrefix($0, own!, context, prefixMask) }
-            text = layer.attending(text, queries, all, context)
+            let isSampled = sampler != nil && index == layers.count - 2
+            let read = layer.attending(
+                text, queries, all, context, taps: isSampled ? [.rows(Array(0..<length))] : [])
+            text = read.text
+            if isSampled, let sampler, let attention = read.taps.first {
+                let kept = questions.kept(by: sampler.method, attention, prefixMask, pictures: sampler.pictures)
+                asking = asking.seeing(only: kept)
+            }
             visual = visual.map { layer.transforming($0) }
             text = layer.transforming(text)
         }
         return logits(text)
+    }
+}
+
+extension PackedQuestions {
+    /// Which tokens of a prefix, and of the text behind it, each question sees once a sampler has chosen: bool [B, A, N + T].
+    ///
+    /// - Parameters:
+    ///   - sampler: what chooses, among the tokens of each picture by itself.
+    ///   - attention: of the text's rows, [B, T, N + T].
+    ///   - prefixMask: bool [B, N], true where there is a token; nil for everywhere.
+    ///   - count: how many pictures the prefix shows.
+    fileprivate func kept(
+        by sampler: FocusTextSampler, _ attention: Tensor, _ prefixMask: Tensor?, pictures count: Int
+    ) -> Tensor {
+        withoutGradient {
+            let (batch, length, slots) = (ids.shape[0], ids.shape[1], labels.shape[1])
+            let visual = attention.shape[2] - length
+            // Which rows ask what, [B, A, T].
+            let asks = questions.unsqueezed(1) .== Tensor.arange(slots, dtype: .int64).unsqueezed(1)
+            let sums = matmul(
+                asks.cast(to: attention.dtype), attention.detached.sliced(axis: 2, 0..<visual))
+            let real: [Bool] = prefixMask?.scalars() ?? [Bool](repeating: true, count: batch * visual)
+            let scores: [Double] = sums.cast(to: .float64).scalars()
+            var sees = [Bool](repeating: false, count: batch * slots * visual)
+            for row in 0..<batch * slots {
+                let sample = row / slots
+                for picture in 0..<count {
+                    let own = (picture * visual / count..<(picture + 1) * visual / count)
+                        .filter { real[sample * visual + $0] }
+                    for place in sampler.kept(scores: own.map { scores[row * visual + $0] }) {
+                        sees[row * visual + own[place]] = true
+                    }
+                }
+            }
+            let text = Tensor.full([batch, slots, length], 1, dtype: .bool)
+            return concatenated([Tensor(sees, shape: [batch, slots, visual]), text], axis: 2)
+        }
     }
 }
 
@@ -75,6 +126,11 @@ private struct QuestionTokens {
     /// bool [B, 1, T, M].
     let mask: Tensor
     let angles: RotaryAngles
+
+    /// The same where they see no more than bool [B, T, M].
+    func seeing(only kept: Tensor) -> QuestionTokens {
+        QuestionTokens(positions: positions, mask: mask .& kept.unsqueezed(1), angles: angles)
+    }
 }
 
 /// One layer of a decoder, for a prefix and packed questions.
@@ -115,18 +171,23 @@ private struct PackedLayer {
             .rotaryEmbedded(tokens.angles)
     }
 
-    /// The first half of the layer for text x [B, T, C] with its queries.
+    /// The first half of the layer for text x [B, T, C] with its queries, and what is tapped where there is no injection.
     func attending(
-        _ x: Tensor, _ queries: Tensor, _ tokens: QuestionTokens, _ context: MultiHeadAttention.Context
-    ) -> Tensor {
-        let attend = { (context: MultiHeadAttention.Context, mask: Tensor?, isCausal: Bool) in
+        _ x: Tensor, _ queries: Tensor, _ tokens: QuestionTokens, _ context: MultiHeadAttention.Context,
+        taps: [AttentionTap] = []
+    ) -> (text: Tensor, taps: [Tensor]) {
+        guard let injection else {
+            let (found, tapped) = base.attention.attended(
+                queries, to: context, mask: tokens.mask, isCausal: false, taps: taps)
+            return (x + base.attention.output(found.joiningHeads()), tapped)
+        }
+        let found = injection.attended(
+            queries: queries, text: context, mask: tokens.mask, isCausal: false, layer: index,
+            positions: tokens.positions
+        ) { context, mask, isCausal in
             base.attention.attended(queries, to: context, mask: mask, isCausal: isCausal).output
         }
-        let found =
-            injection?.attended(
-                queries: queries, text: context, mask: tokens.mask, isCausal: false, layer: index,
-                positions: tokens.positions, attend: attend) ?? attend(context, tokens.mask, false)
-        return x + changed(.output, found.joiningHeads()) { base.attention.output($0) }
+        return (x + changed(.output, found.joiningHeads()) { base.attention.output($0) }, [])
     }
 
     /// The first half for visual tokens x [B, N, C], which see one another alone, at position 0.

@@ -9,13 +9,19 @@ public struct TracedAnswers: Sendable {
     /// What is left of the pictures behind the decoder's last layer, or went into the injector: [B, A, M, P·N], how much of
     /// each of the N patches of P pictures is in each of M tokens; rows of 0 where there are fewer. nil unless tracked.
     public var origins: Tensor?
+    /// What parts of the model want of their own choices in training.
+    public var losses: [AuxiliaryLoss] = []
 }
 
 extension VisionLanguageModel: QuestionAnswerer {
     /// Packed questions → logits [B, A, V]. Traps where `answers(to:)` throws.
-    public func callAsFunction(_ questions: PackedQuestions) -> Tensor {
+    public func callAsFunction(_ questions: PackedQuestions) -> Tensor { answering(questions).logits }
+
+    /// The same with what compressor and reducers want of their choices. Traps where `answers(to:)` throws.
+    public func answering(_ questions: PackedQuestions) -> (logits: Tensor, losses: [AuxiliaryLoss]) {
         do {
-            return try answers(to: questions).logits
+            let answers = try answers(to: questions)
+            return (answers.logits, answers.losses)
         } catch {
             trap("VisionLanguageModel", "\(error)", questions.pictures)
         }
@@ -26,7 +32,8 @@ extension VisionLanguageModel: QuestionAnswerer {
     /// The pictures of a sample are encoded once for all its questions, and all questions see all of them: as a prefix, or
     /// through the injector as if their placeholders stood in front of the question. A question does not see the others.
     /// Where reducers work between the layers of the decoder, they decide for each question by itself, as they do where it
-    /// is asked alone; a prefix then goes through the decoder once for each.
+    /// is asked alone; a prefix then goes through the decoder once for each. The model's own sampler in front of the last
+    /// layer does without that: visual tokens are no more than keys and values there, and each question leaves out its own.
     ///
     /// - Parameters:
     ///   - questions: packed.
@@ -51,16 +58,18 @@ extension VisionLanguageModel: QuestionAnswerer {
         if let injector {
             return try answers(to: questions, injecting: seen, by: injector)
         }
-        guard reducers.decoder.isEmpty else {
-            return try answers(to: questions, seeing: seen, reducers: reducers.decoder)
+        let isPacked = sampler.map { $0.layer == decoder.layers.count - 1 && !tracked } ?? true
+        guard reducers.decoder.isEmpty, isPacked else {
+            return try answers(to: questions, seeing: seen, reducers: layerReducers(reducers))
         }
         let width = decoder.options.width
         var mask = questions.pictureMask.map { $0.unsqueezed(2).expanded(to: [batch, most, seen.count]) }
         if let own = seen.mask?.reshaped(to: [batch, most, seen.count]) { mask = mask.map { $0 .& own } ?? own }
         let logits = decoder.answers(
             to: questions, prefix: seen.features.reshaped(to: [batch, most * seen.count, width]),
-            prefixMask: mask.map { $0.contiguous().flattened(from: 1, to: 2) })
-        return TracedAnswers(logits: logits, origins: questions.origins(of: seen))
+            prefixMask: mask.map { $0.contiguous().flattened(from: 1, to: 2) },
+            sampler: sampler.map { ($0, pictures: most) })
+        return TracedAnswers(logits: logits, origins: questions.origins(of: seen), losses: seen.losses)
     }
 
     /// The answers where an injector puts the pictures into the layers.
@@ -81,7 +90,7 @@ extension VisionLanguageModel: QuestionAnswerer {
             within.indices.map { within[$0] + Int64(counts[$0 / length]) }, shape: questions.positions.shape)
         let logits = decoder.answers(
             to: behind, prefix: nil, injection: injector.injection(of: seen.features, at: places, in: decoder))
-        return TracedAnswers(logits: logits, origins: questions.origins(of: seen))
+        return TracedAnswers(logits: logits, origins: questions.origins(of: seen), losses: seen.losses)
     }
 
     /// The answers where reducers work between the decoder's layers: each question is a text of its own, with its sample's
@@ -118,7 +127,8 @@ extension VisionLanguageModel: QuestionAnswerer {
         return TracedAnswers(
             logits: concatenated(logits.map { $0.unsqueezed(0) }, axis: 0),
             origins: origins.isEmpty
-                ? nil : concatenated(origins.map { $0.padded(to: longest, axis: 1).unsqueezed(0) }, axis: 0))
+                ? nil : concatenated(origins.map { $0.padded(to: longest, axis: 1).unsqueezed(0) }, axis: 0),
+            losses: seen.losses)
     }
 }
 
@@ -182,7 +192,7 @@ extension VisionLanguageModel {
             taken = taken + method.cost(seen)
             seen = method.outputShape(seen)
         }
-        let decoding = decoder.cost(ofReading: seen.count, question: length, reducers: reducers.decoder)
+        let decoding = decoder.cost(ofReading: seen.count, question: length, reducers: layerReducers(reducers))
         taken = decoding.reduce(taken) { $0 + $1.reducers }
         total = (encoding + decoding).reduce(total + taken) { $0 + $1.layer }
         return (

@@ -111,7 +111,7 @@ extension VisionLanguageModel {
         var cache = KeyValueCache(for: decoder)
         if let problem = cache.problem(with: sequence.tokens, in: decoder.options) { throw LanguageModelError(problem) }
         let read = decoder.reading(
-            sequence.tokens, cache: &cache, injection: sequence.injection, reducers: reducers.decoder)
+            sequence.tokens, cache: &cache, injection: sequence.injection, reducers: layerReducers(reducers))
         let positions: [Double] = read.positions.scalars()
         var (rows, wanted): ([Int64], [Int64]) = ([], [])
         for (sample, real) in read.real.enumerated() where sample < sequence.labels.count {
@@ -151,6 +151,6 @@ extension VisionLanguageModel {
         var cache = KeyValueCache(for: decoder, policy: policy)
         return try decoder.generate(
             after: sequence.tokens, limit: limit, sampling: sampling, stops: stops, cache: &cache,
-            injection: sequence.injection, reducers: reducers.decoder)
+            injection: sequence.injection, reducers: layerReducers(reducers))
     }
 }

@@ -8,6 +8,9 @@ import FoveaTensor
 ///                                                                 → or an injector, into the layers ────┼→ decoder → logits
 ///     text, or packed questions ────────────────────────────────────────────────────────────────────────┘
 ///
+/// A text-guided sampler may sit inside the decoder, in training as afterwards: from its layer on each question sees the
+/// visual tokens that it attends to.
+///
 /// It reads two kinds of input. An `InterleavedText` has a placeholder where a picture stands: without an injector each
 /// becomes as many tokens as its picture has; with one it stays a token as any other. `PackedQuestions` hold all that is
 /// asked about the same pictures, which are encoded once. Samples may have any number of pictures and any length.
@@ -21,6 +24,8 @@ public struct VisionLanguageModel<Encoder: PictureEncoder, Method: Compressor>: 
     public var decoder: LanguageModel
     /// What puts pictures into the decoder's layers; nil where they stand in the text.
     public var injector: (any Injector)?
+    /// What takes visual tokens away inside the decoder, by the question; nil where they stay.
+    public var sampler: FocusTextSampler?
 
     /// Traps where the compressor cannot take what the encoder makes of pictures of its own size.
     ///
@@ -29,19 +34,29 @@ public struct VisionLanguageModel<Encoder: PictureEncoder, Method: Compressor>: 
     ///   - compressor: of what the encoder gives.
     ///   - decoder: of the text.
     ///   - injector: what puts pictures into the decoder's layers; into the text unless given.
+    ///   - sampler: what takes visual tokens away inside the decoder; they stay unless given.
     ///   - projects: whether there is a projector; where the widths differ unless given.
     ///   - pictures: P, the most pictures of a sample, where tokens and pictures get learned positions; nil for none.
     ///   - key: of the random numbers that projector and positions start with.
     public init(
         encoder: Encoder, compressor: Method, decoder: LanguageModel, injector: (any Injector)? = nil,
-        projects: Bool? = nil, pictures: Int? = nil, key: RandomKey
+        sampler: FocusTextSampler? = nil, projects: Bool? = nil, pictures: Int? = nil, key: RandomKey
     ) {
         self.encoder = encoder
         self.compressor = compressor
         self.decoder = decoder
         self.injector = injector
+        self.sampler = sampler
         let seen = encoder.tokenShape
-        if let problem = compressor.problem(with: seen) { trap("VisionLanguageModel", problem) }
+        // In the text pictures may have different numbers of tokens.
+        if let problem = injector == nil ? compressor.refusal(of: seen) : compressor.problem(with: seen) {
+            trap("VisionLanguageModel", problem)
+        }
+        if let sampler, injector != nil || sampler.layer >= decoder.layers.count {
+            trap(
+                "VisionLanguageModel",
+                "a sampler sits between the \(decoder.layers.count) layers of the decoder; pictures stand in the text")
+        }
         let compressed = compressor.outputShape(seen)
         let wanted = injector?.mediaWidth(in: decoder) ?? decoder.options.width
         if projects ?? (compressed.width != wanted) {
@@ -49,7 +64,8 @@ public struct VisionLanguageModel<Encoder: PictureEncoder, Method: Compressor>: 
         }
         media = pictures.map {
             MediaPositions(
-                places: compressor.keepsPlaces ? seen.count : nil, tokens: compressed.count, pictures: $0, width: wanted,
+                places: compressor.keepsPlaces ? seen.count : nil, tokens: compressed.count, pictures: $0,
+                width: wanted,
                 key: key)
         }
     }
@@ -60,11 +76,17 @@ public struct VisionLanguageModel<Encoder: PictureEncoder, Method: Compressor>: 
         visitor.module("projector", &projector)
         visitor.module("media", &media)
         visitor.module("decoder", &decoder)
+        visitor.module("sampler", &sampler)
         guard var injector else { return }
         // Empties the member first, so that the walk holds the only reference to the memory.
         self.injector = nil
         visitor.module("injector", &injector)
         self.injector = injector
+    }
+
+    /// What takes tokens away between the decoder's layers: the model's own sampler, and reducers besides.
+    public func layerReducers(_ reducers: Reducers) -> [any LayerReducer] {
+        (sampler.map { [$0] } ?? []) + reducers.decoder
     }
 
     /// Pictures → what decoder or injector get of them, [N, M, D] with all that is known of them.
@@ -85,7 +107,7 @@ public struct VisionLanguageModel<Encoder: PictureEncoder, Method: Compressor>: 
         let seen = encoder.visualTokens(
             pictures, reducers: reducers.encoder, tracked: tracked || media?.areOfPlaces == true && !isRaster,
             signals: !reducers.tokens.isEmpty)
-        if let problem = compressor.problem(with: seen.shape) {
+        if let problem = compressor.refusal(of: seen.shape) {
             throw LanguageModelError("pictures of \(pictures.shape[2]) × \(pictures.shape[3]): \(problem)")
         }
         var tokens = compressor(seen)
