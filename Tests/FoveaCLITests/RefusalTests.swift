@@ -61,7 +61,8 @@ struct RefusalTests {
         .init("an alias of nothing", "model:\n  width: *x\n", "r.yaml:2", "not YAML"),
         .init("a control character", "model:\n  width: 8\n  latents: \u{1}\n", "r.yaml:3", "not YAML"),
         .init("a second document", "model:\n  width: 8\n---\nmodel:\n  width: 9\n", "r.yaml:3", "not YAML"),
-        .init("an empty file", "", "r.yaml", "is empty", "data, model, compressor, injection, sampler, training, output"),
+        .init(
+            "an empty file", "", "r.yaml", "is empty", "data, model, compressor, injection, sampler, training, output"),
         .init(
             "only comments", "# nothing\n\n# here\n", "r.yaml", "is empty",
             "data, model, compressor, injection, sampler, training, output"),

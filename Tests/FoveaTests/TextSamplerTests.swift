@@ -98,20 +98,22 @@ private func model(_ set: QuestionSet, _ sampler: FocusTextSampler?, depth: Int)
         var scales = FocusScaleSampler(
             8, hidden: 8, window: 2, scales: [2, 1], wishes: .init(balance: 0.5, budget: 2, share: 0.4),
             key: RandomKey(seed: 3))
-        // Windows differ little to a fresh network.
-        scales.fc1.weight = .normal(scales.fc1.weight.shape, deviation: 5, key: RandomKey(seed: 4))
-        scales.fc2.weight = .normal(scales.fc2.weight.shape, deviation: 5, key: RandomKey(seed: 5))
+        // Half of the windows of these pictures get each scale.
+        scales.fc2.weight = .normal(scales.fc2.weight.shape, key: RandomKey(seed: 4))
+        let batch = set.batch(of: Array(0..<6), augmentation: nil)
+        let pictures = batch.pictures.flattened(from: 0, to: 1)
+        let chances: [Float] = scales.sampled(encoder.visualTokens(pictures).raster).probabilities.scalars()
+        let leaning = stride(from: 0, to: chances.count, by: 2).map { log(chances[$0] / chances[$0 + 1]) }.sorted()
+        scales.fc2.bias = Tensor([-leaning[leaning.count / 2], 0], shape: [2])
         let decoder = LanguageModel(
             .init(vocabulary: set.vocabulary.count, width: 8, hidden: 12, depth: 2, heads: 2, deviation: 0.3),
             key: RandomKey(seed: 2).folding("decoder"))
         let model = Model(
             encoder: encoder, compressor: AnyCompressor(scales), decoder: decoder, projects: true, pictures: 1,
             key: RandomKey(seed: 2))
-        let batch = set.batch(of: Array(0..<6), augmentation: nil)
         let (logits, losses) = model.answering(batch)
         #expect(losses.map(\.name) == ["balance", "budget"] && losses.map(\.weight) == [0.5, 2])
-        let seen = try model.visualTokens(
-            batch.pictures.flattened(from: 0, to: 1), numbers: [Int](repeating: 0, count: 6))
+        let seen = try model.visualTokens(pictures, numbers: [Int](repeating: 0, count: 6))
         #expect(seen.mask != nil)
         // A picture alone, without the others' padding, gives the same.
         let single = model(set.batch(of: [4], augmentation: nil))
