@@ -39,21 +39,6 @@ static const float normal_tail[8][16] = {
 #define GELU_VECTORS (CK_VECTOR == 32 ? 1 : 2)  // 16 registers do not hold what two need
 #define GELU_BLOCK (GELU_VECTORS * GELU_LANES)
 
-// table[index[l] & 15] in each lane l
-CK_INLINE CK_WIDE vector_f32 look_up(const float table[16], integers_f32 index) {
-#if CK_VECTOR == 64
-    return (vector_f32)_mm512_permutexvar_ps((__m512i)index, _mm512_loadu_ps(table));
-#elif CK_VECTOR == 32
-    const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)index);
-    const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), (__m256i)index);
-    return (vector_f32)_mm256_blendv_ps(low, high, (__m256)(index << 28));
-#else
-    vector_f32 y;
-    for (size_t l = 0; l < GELU_LANES; l++) y[l] = table[index[l] & 15];
-    return y;
-#endif
-}
-
 // GELU_VECTORS of them at a time, so that one does not wait for the other's sums; `slope` may be NULL.
 CK_INLINE CK_WIDE void gelu_vectors(const vector_f32 *x, vector_f32 *y, vector_f32 *slope) {
     const vector_f32 zero = {0}, end = zero + GELU_END;
@@ -66,7 +51,7 @@ CK_INLINE CK_WIDE void gelu_vectors(const vector_f32 *x, vector_f32 *y, vector_f
         const integers_f32 u = (integers_f32)(0x1.ffp+2f - t[i]);
         interval[i] = u >> 20;
         s[i] = t[i] - (0x1.ffp+2f - (vector_f32)((u & ~0xFFFFF) | 0x80000));  // from the middle of the interval
-        p[i] = look_up(normal_tail[0], interval[i]);
+        p[i] = look_up_f32(normal_tail[0], interval[i]);
         derivative[i] = zero;
     }
     CK_UNROLL
@@ -74,7 +59,7 @@ CK_INLINE CK_WIDE void gelu_vectors(const vector_f32 *x, vector_f32 *y, vector_f
         CK_UNROLL
         for (int i = 0; i < GELU_VECTORS; i++) {
             if (slope) derivative[i] = k == 1 ? p[i] : derivative[i] * s[i] + p[i];
-            p[i] = p[i] * s[i] + look_up(normal_tail[k], interval[i]);
+            p[i] = p[i] * s[i] + look_up_f32(normal_tail[k], interval[i]);
         }
     }
     CK_UNROLL

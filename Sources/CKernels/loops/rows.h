@@ -1,18 +1,28 @@
 // Operations on whole rows: softmax, layer norm, RMS norm, cross-entropy, each forward and backward.
 
 // y = e^(x − top) with top = max x, and the sum of y. NaN makes the sum NaN.
-static inline T CK_NAME2(exp_row, TYPE)(const T *restrict x, T *restrict y, size_t n, T top) {
-    T lanes[LANES] = {0};
+CK_INLINE CK_WIDE T CK_NAME2(exp_row, TYPE)(const T *restrict x, T *restrict y, size_t n, T top) {
+    typedef CK_NAME2(vector, TYPE) vector;
+    const size_t width = CK_VECTOR / sizeof(T);
+    vector sums[LANES * sizeof(T) / CK_VECTOR] = {0};
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        for (size_t l = 0; l < LANES; l++) {
-            const T e = EXP_NEGATIVE(x[i + l] - top);
-            y[i + l] = e;
-            lanes[l] += e;
+        CK_UNROLL
+        for (size_t l = 0; l < LANES; l += width) {
+            const vector e = CK_NAME2(exp_below_zero, TYPE)(*(const vector *)(x + i + l) - top);
+            *(vector *)(y + i + l) = e;
+            sums[l / width] += e;
         }
     }
-    for (size_t l = 0; i < n; i++, l++) lanes[l] += y[i] = EXP_NEGATIVE(x[i] - top);
-    return CK_NAME2(combine, TYPE)(lanes);
+    for (size_t l = 0; i < n; i += width, l++) {
+        const size_t count = n - i < width ? n - i : width;
+        T rest[CK_VECTOR / sizeof(T)];
+        for (size_t j = 0; j < width; j++) rest[j] = j < count ? x[i + j] - top : -(T)INFINITY;
+        const vector e = CK_NAME2(exp_below_zero, TYPE)(*(const vector *)rest);
+        CK_NAME2(store_lanes, TYPE)(y + i, e, count);
+        sums[l] += e;
+    }
+    return CK_NAME2(combine, TYPE)((T *)sums);
 }
 
 static void CK_NAME2(softmax, TYPE)(const void *x_, void *y_, size_t rows, size_t columns) {

@@ -34,20 +34,52 @@ CK_INLINE CK_WIDE vector_f64 load_bfloat_f64(const uint16_t *x) {
 #define CK_SELECT(type, mask, a, b) \
     ((CK_NAME2(vector, type))(((mask) & (CK_NAME2(integers, type))(a)) | (~(mask) & (CK_NAME2(integers, type))(b))))
 
-// eˣ for x ≤ 0: 2 to the power of n + r with n whole and |r| ≤ 1/2, r so far off as x·log₂e is rounded: |x| units.
-// 0 where eˣ would be subnormal; NaN stays NaN.
-CK_INLINE vector_f32 exp_below_zero_f32(vector_f32 x) {
-    const vector_f32 t = x * 0x1.715476p+0f;
-    const vector_f32 shifted = t + 0x1.8p+23f;
-    const vector_f32 r = t - (shifted - 0x1.8p+23f);
-    vector_f32 p = r * 0x1.444004p-13f + 0x1.5f0896p-10f;
-    p = p * r + 0x1.3b2a1cp-7f;
-    p = p * r + 0x1.c6af6cp-5f;
-    p = p * r + 0x1.ebfbe0p-3f;
-    p = p * r + 0x1.62e430p-1f;
+// table[index[l] & 15] in each lane l
+CK_INLINE CK_WIDE vector_f32 look_up_f32(const float table[16], integers_f32 index) {
+#if CK_VECTOR == 64
+    return (vector_f32)_mm512_permutexvar_ps((__m512i)index, _mm512_loadu_ps(table));
+#elif CK_VECTOR == 32
+    const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)index);
+    const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), (__m256i)index);
+    return (vector_f32)_mm256_blendv_ps(low, high, (__m256)(index << 28));
+#else
+    vector_f32 y;
+    for (size_t l = 0; l < CK_VECTOR / sizeof(float); l++) y[l] = table[index[l] & 15];
+    return y;
+#endif
+}
+
+// eˣ for x ≤ 0; 0 where it would be subnormal, and NaN stays NaN. x = n·ln 2 / 16 + r, with 2^(n / 16) from a table where that
+// is one instruction, x = n·ln 2 + r elsewhere. float32 has ln 2 to 0.05·2⁻²⁴: one constant will do where n times it is not
+// rounded.
+CK_INLINE CK_WIDE vector_f32 exp_below_zero_f32(vector_f32 x) {
+#if CK_VECTOR == 64
+    static const float powers[16] = {0x1p+0f,        0x1.0b5586p+0f, 0x1.172b84p+0f, 0x1.2387a6p+0f,
+                                     0x1.306fe0p+0f, 0x1.3dea64p+0f, 0x1.4bfdaep+0f, 0x1.5ab07ep+0f,
+                                     0x1.6a09e6p+0f, 0x1.7a1148p+0f, 0x1.8ace54p+0f, 0x1.9c4918p+0f,
+                                     0x1.ae89fap+0f, 0x1.c199bep+0f, 0x1.d5818ep+0f, 0x1.ea4afap+0f};
+    const vector_f32 shifted = x * 0x1.715476p+4f + 0x1.8p+23f;  // n sits in the low bits
+    const vector_f32 r = x - (shifted - 0x1.8p+23f) * 0x1.62e430p-5f;
+    vector_f32 p = r * 0x1.555646p-3f + 0x1.000222p-1f;
     p = p * r + 1.0f;
+    const integers_f32 n = (integers_f32)shifted;
+    const vector_f32 power = (vector_f32)((integers_f32)look_up_f32(powers, n) + ((n << 19) & ~0x7FFFFF));
+    return CK_SELECT(f32, x < -87.0f, (vector_f32){0}, (power * r) * p + power);
+#else
+    const vector_f32 shifted = x * 0x1.715476p+0f + 0x1.8p+23f;
+#if CK_VECTOR == 32
+    const vector_f32 r = x - (shifted - 0x1.8p+23f) * 0x1.62e430p-1f;
+#else
+    const vector_f32 n = shifted - 0x1.8p+23f, r = (x - n * 0x1.62e400p-1f) - n * 0x1.7f7d1cp-20f;
+#endif
+    vector_f32 p = r * 0x1.687c22p-10f + 0x1.123b8ep-7f;
+    p = p * r + 0x1.555b58p-5f;
+    p = p * r + 0x1.55548ep-3f;
+    p = p * r + 0x1.fffff8p-2f;
+    p = (p * r) * r + r + 1.0f;
     const integers_f32 power = ((integers_f32)shifted << 23) + 0x3F800000;
     return CK_SELECT(f32, x < -87.0f, (vector_f32){0}, p * (vector_f32)power);
+#endif
 }
 
 CK_INLINE vector_f64 exp_below_zero_f64(vector_f64 x) {

@@ -98,10 +98,17 @@ public enum StoragePool {
     /// take up to half of the time of a loop over large tensors.
     private static let hugePageBytes = 2 << 20
 
+    /// Buffers of a page and more begin at multiples of this. A core that stores to one page, and then loads from a little
+    /// further on in another, takes the load for one of what it has stored, until it knows better. Rows of 1,024 numbers are a
+    /// page apart: where a buffer of the row's length begins 64 bytes behind their place in a page, each row meets that.
+    private static let rowAlignment = 512
+    private static let pageBytes = 4 << 10
+
     private static func aligned(_ size: Int) -> UnsafeMutableRawPointer? {
         var pointer: UnsafeMutableRawPointer?
         let isLarge = size >= 2 * hugePageBytes
-        guard posix_memalign(&pointer, isLarge ? hugePageBytes : alignment, size) == 0 else { return nil }
+        let boundary = isLarge ? hugePageBytes : size >= pageBytes ? rowAlignment : alignment
+        guard posix_memalign(&pointer, boundary, size) == 0 else { return nil }
         #if os(Linux)
         // A wish; where the system does not grant it, nothing but speed is lost.
         if isLarge { madvise(pointer, size, MADV_HUGEPAGE) }
