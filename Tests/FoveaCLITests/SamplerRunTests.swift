@@ -15,6 +15,7 @@ struct SamplerRunTests {
     private struct Line: Decodable {
         let mean: Double
         let evidence: Double
+        let entering: Double
     }
 
     @Test("a text sampler trains, resumes in the same bits, and counts in what evaluate tells")
@@ -52,6 +53,12 @@ struct SamplerRunTests {
         #expect(report.contains("auxiliaryLosses") && report.contains("\"balance\""))
         let log = try String(decoding: bench.data("run/metrics.jsonl"), as: UTF8.self)
         #expect(log.contains("\"budget\""))
+        // Nine windows, each a token or four: not the most that there could be.
+        let text = try bench.prints([
+            "evaluate", "run", "--json", "--samples", "4", "--reducer", "random", "--keep", "100%",
+        ])
+        let line = try #require(try JSONDecoder().decode([Line].self, from: Data(text.utf8)).first)
+        #expect((9..<36).contains(line.entering))
         try bench.refuses(
             ["train", "s.yaml", "--set", "compressor.budget_share=2", "--output", "x"], mentions: ["budget_share"])
     }

@@ -170,13 +170,34 @@ extension ReducedEvaluation {
         return times.sorted()[times.count / 2]
     }
 
-    /// What the methods state.
+    /// How many tokens of a picture the decoder gets on average, where that depends on the picture; nil where it does not.
+    private func counted(_ reducers: Reducers) throws -> Double? {
+        guard model.compressor.problem(with: model.encoder.tokenShape) != nil else { return nil }
+        var (tokens, pictures) = (0, 0)
+        for indices in ReducedEvaluation.batches(questions.count, of: 32) {
+            let batch = questions.batch(of: indices, augmentation: nil)
+            let most = batch.pictures.shape[1]
+            let seen = try withoutGradient {
+                try model.visualTokens(
+                    batch.pictures.flattened(from: 0, to: 1), numbers: (0..<indices.count * most).map { $0 % most },
+                    reducers: reducers)
+            }
+            let real: [Bool] = seen.mask?.scalars() ?? Array(repeating: true, count: seen.batch * seen.count)
+            let present: [Bool] = batch.pictureMask?.scalars() ?? Array(repeating: true, count: seen.batch)
+            tokens += real.indices.count { real[$0] && present[$0 / seen.count] }
+            pictures += present.count { $0 }
+        }
+        return Double(tokens) / Double(max(1, pictures))
+    }
+
+    /// What the methods state; tokens are counted where a compressor states the most that there can be.
     private func costs(
         _ reducers: Reducers
     ) throws -> (entering: Double, mean: Double, multiplyAdds: Int, reducers: Int, cacheBytes: Int) {
         let question = single.ids.shape[1]
         let stated = model.cost(ofAnswering: question, reducers: reducers)
-        let visual = stated.decoder.map { Double($0.visual) }
+        let most = try counted(reducers) ?? .infinity
+        let visual = stated.decoder.map { min(Double($0.visual), most) }
         return (
             visual.first ?? 0, visual.reduce(0, +) / Double(max(1, visual.count)), stated.total.multiplyAdds,
             stated.reducers.multiplyAdds, stated.decoder.reduce(0) { $0 + model.decoder.cacheBytes(of: $1.held) }
