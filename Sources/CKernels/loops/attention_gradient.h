@@ -68,6 +68,13 @@ CK_WIDE static void CK_NAME2(attention_slopes, TYPE)(const struct ck_attention *
     }
 }
 
+// Rows of whole vectors become 0. Column by column: a call of memset for each row of 64 bytes took 3 % of a small step.
+CK_WIDE static void CK_NAME2(attention_clear, TYPE)(T *x, ptrdiff_t stride, size_t rows, size_t width) {
+    for (size_t c = 0; c < width; c += SPAN) {
+        for (size_t j = 0; j < rows; j++) *(VEC *)(x + (ptrdiff_t)j * stride + c) = (VEC){0};
+    }
+}
+
 // dq, dk and dv of all rows that share the keys `first_key ..< end_key` of group g. dk and dv are overwritten; dq, of
 // [H / G · N, width] rows of its own strides, is what these keys contribute to it.
 CK_WIDE static void CK_NAME2(attention_gradient, TYPE)(const struct ck_attention *a, size_t b, size_t g,
@@ -92,10 +99,8 @@ CK_WIDE static void CK_NAME2(attention_gradient, TYPE)(const struct ck_attention
     T *const dv_target = (T *)CK_NAME2(attention_row, TYPE)(a->dv, a->dv_strides, b, g, first_key);
     T *const dk = width == a->width ? dk_target : sums;
     T *const dv = value_width == a->value_width ? dv_target : sums + (end_key - first_key) * width;
-    for (size_t j = 0; j < end_key - first_key; j++) {
-        for (size_t c = 0; c < width; c++) dk[(ptrdiff_t)j * dk_stride + (ptrdiff_t)c] = 0;
-        for (size_t c = 0; c < value_width; c++) dv[(ptrdiff_t)j * dv_stride + (ptrdiff_t)c] = 0;
-    }
+    CK_NAME2(attention_clear, TYPE)(dk, dk_stride, end_key - first_key, width);
+    CK_NAME2(attention_clear, TYPE)(dv, dv_stride, end_key - first_key, value_width);
 
     const size_t rows = a->share * a->queries;
     for (size_t row = 0; row < rows; row += ROWS) {
