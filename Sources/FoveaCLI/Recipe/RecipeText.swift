@@ -1,14 +1,18 @@
+import CYaml
 import Foundation
 import Fovea
 
 /// The text of a recipe file, which costs no more to understand than its length lets expect.
 ///
-/// YAML has two things that do: anchors, by which a few lines become billions of values, and keys that are structures,
-/// which are compared by all that is in them, level by level. Recipes have use for neither.
+/// YAML has three things that do: anchors, by which a few lines become billions of values, keys that are structures, which
+/// are compared by all that is in them, level by level, and structures in structures, each of which takes its part of the
+/// stack. Recipes have use for none of them.
 enum RecipeText {
     private static let longest = 1 << 16
     /// Question marks that begin a word, as structures that are keys do. Some may be meant as such.
     private static let mostQuestionMarks = 16
+    /// Structures around another. The parser would take 1,000.
+    private static let deepest: CInt = 64
 
     /// - Throws: `FileError` where the file cannot be read or is no such text; `RecipeError` for an anchor.
     static func read(_ path: String) throws -> String {
@@ -31,6 +35,7 @@ enum RecipeText {
             throw FileError(path: path, problem: "the recipe is not UTF-8 text")
         }
         try check(data, path)
+        yaml_set_max_nest_level(deepest)
         return text
     }
 
