@@ -35,13 +35,13 @@ CK_INLINE CK_WIDE void CK_NAME2(tile, TYPE)(const size_t rows, const size_t vect
     }
     CK_UNROLL for (size_t r = 0; r < rows; r++) {
         CK_UNROLL for (size_t v = 0; v < vectors; v++) {
-            const T *from = addend + (ptrdiff_t)r * dr + v * LANES;
+            const ptrdiff_t from = (ptrdiff_t)r * dr + (ptrdiff_t)(v * LANES);
             T *to = c + (ptrdiff_t)r * cr + v * LANES;
             if (partial && v == vectors - 1) {
-                if (addend) sum[r][v] += CK_NAME2(load_lanes, TYPE)(from, lanes);
+                if (addend) sum[r][v] += CK_NAME2(load_lanes, TYPE)(addend + from, lanes);
                 CK_NAME2(store_lanes, TYPE)(to, sum[r][v], lanes);
             } else {
-                if (addend) sum[r][v] += *(const VEC *)from;
+                if (addend) sum[r][v] += *(const VEC *)(addend + from);
                 *(VEC *)to = sum[r][v];
             }
         }
