@@ -49,9 +49,9 @@ CK_INLINE CK_WIDE vector_f32 look_up_f32(const float table[16], integers_f32 ind
 #endif
 }
 
-// eˣ for x ≤ 0; 0 where it would be subnormal, and NaN stays NaN. x = n·ln 2 / 16 + r, with 2^(n / 16) from a table where that
-// is one instruction, x = n·ln 2 + r elsewhere. float32 has ln 2 to 0.05·2⁻²⁴: one constant will do where n times it is not
-// rounded.
+// eˣ for x ≤ 0; 0 where it would be subnormal, and NaN stays NaN. Where a look-up is one instruction, x = n·ln 2 / 16 + r with
+// 2^(n / 16) from a table: float32 has ln 2 to 0.05·2⁻²⁴, and with a fused multiply-add one constant will do. Elsewhere
+// x = n·ln 2 + r.
 CK_INLINE CK_WIDE vector_f32 exp_below_zero_f32(vector_f32 x) {
 #if CK_VECTOR == 64
     static const float powers[16] = {0x1p+0f,        0x1.0b5586p+0f, 0x1.172b84p+0f, 0x1.2387a6p+0f,
@@ -67,11 +67,7 @@ CK_INLINE CK_WIDE vector_f32 exp_below_zero_f32(vector_f32 x) {
     return CK_SELECT(f32, x < -87.0f, (vector_f32){0}, (power * r) * p + power);
 #else
     const vector_f32 shifted = x * 0x1.715476p+0f + 0x1.8p+23f;
-#if CK_VECTOR == 32
-    const vector_f32 r = x - (shifted - 0x1.8p+23f) * 0x1.62e430p-1f;
-#else
     const vector_f32 n = shifted - 0x1.8p+23f, r = (x - n * 0x1.62e400p-1f) - n * 0x1.7f7d1cp-20f;
-#endif
     vector_f32 p = r * 0x1.687c22p-10f + 0x1.123b8ep-7f;
     p = p * r + 0x1.555b58p-5f;
     p = p * r + 0x1.55548ep-3f;
