@@ -315,6 +315,21 @@ private func picture(
                 visual: .sample([1, tokens, tokens], "visual"), text: .sample([1, 2, tokens], "text"))
             #expect(step.merges.count == 4 * targets, "\(tokens)")
         }
+        // Which targets those are, by an ordering of the whole row.
+        for epsilon in [0.998, 0.98, 0.9, 0.5] {
+            let visual = Tensor.sample([1, 560, 560], "visual")
+            let step = FiCoCoL(remove: 4, epsilon: epsilon).reduction(visual: visual, text: .zeros([1, 0, 560]))
+            let rows = visual.softmax(axis: 2).doubles
+            for source in Set(step.merges.map(\.source)) {
+                let line = step.kept.map { rows[source * 560 + $0!] }
+                let (ordered, place) = (line.sorted(), epsilon * Double(line.count - 1))
+                let low = Int(place)
+                let threshold = ordered[low] + (ordered[low + 1] - ordered[low]) * (place - Double(low))
+                #expect(
+                    step.merges.filter { $0.source == source }.map(\.place)
+                        == line.indices.filter { line[$0] >= threshold }, "\(epsilon), \(source)")
+            }
+        }
         #expect(
             FiCoCoL(remove: 99).reduction(visual: .sample([1, 5, 5], "v"), text: .zeros([1, 0, 5])).kept.count == 1)
     }

@@ -22,6 +22,10 @@ struct QuestionExperiment: RunnableExperiment {
                 "model.patchSize", "patches of \(patch) pixels do not tile pictures of \(shape.height) × \(shape.width)"
             )
         }
+        let stem = recipe.integer("model.stemChannels")
+        guard stem == 0 || patch > 1 && patch & (patch - 1) == 0 else {
+            throw recipe.error("model.stemChannels", "a stem halves: it cannot make patches of \(patch) pixels")
+        }
         let (heads, decoderHeads) = (recipe.integer("model.encoderHeads"), recipe.integer("model.decoderHeads"))
         guard width % 4 == 0, width % heads == 0 else {
             throw recipe.error("model.width", "\(width) does not divide by 4 and by model.encoderHeads, \(heads)")
@@ -35,8 +39,9 @@ struct QuestionExperiment: RunnableExperiment {
             throw recipe.error("model.decoderHeads", problem)
         }
         let options = CompactEncoder.Options(
-            channels: shape.channels, imageSize: (shape.height, shape.width), patchSize: patch, width: width,
-            depth: recipe.integer("model.encoderDepth"), heads: heads, dropout: recipe.number("model.dropout"))
+            channels: shape.channels, imageSize: (shape.height, shape.width), patchSize: patch, stemChannels: stem,
+            width: width, depth: recipe.integer("model.encoderDepth"), heads: heads,
+            dropout: recipe.number("model.dropout"))
         let decoder = LanguageModel.Options(
             vocabulary: training.vocabulary.count, width: width, hidden: 2 * width,
             depth: recipe.integer("model.decoderDepth"), heads: decoderHeads, deviation: 0.06)

@@ -139,12 +139,10 @@ extension Tensor {
 /// What queries [H, R, d] pay to keys [G, N, d], the mean over the heads of a softmax over the keys: [R, N].
 private func meanAttention(of queries: Tensor, to keys: Tensor) -> Tensor {
     let (heads, share) = (queries.shape[0], queries.shape[0] / keys.shape[0])
-    let scale = 1 / Double(queries.shape[2]).squareRoot()
     guard queries.shape[1] > 0 else { return .zeros([0, keys.shape[1]], dtype: queries.dtype) }
-    var sum: Tensor?
-    for head in 0..<heads {
-        let own = (matmul(queries[head], keys[head / share].transposed(0, 1)) * scale).softmax(axis: 1)
-        sum = sum.map { $0 + own } ?? own
-    }
-    return sum! * (1 / Double(heads))
+    // R · d numbers are scaled instead of R · N.
+    let scaled = queries * (1 / Double(queries.shape[2]).squareRoot())
+    var sum = Tensor.zeros([queries.shape[1], keys.shape[1]], dtype: queries.dtype)
+    for head in 0..<heads { sum += matmul(scaled[head], keys[head / share].transposed(0, 1)).softmax(axis: 1) }
+    return sum * (1 / Double(heads))
 }

@@ -10,11 +10,15 @@ import FoveaTensor
 ///     for each layer:  x ← x + attention(LN x),  x ← x + MLP(LN x)
 ///     x ← LN x
 ///
+/// With a stem, convolutions halve the pictures down to one pixel a patch, and the first convolution above is 1 × 1.
+///
 /// Positions multiply what is seen: an empty patch stays empty wherever it is, and a full one carries its place through
 /// every layer. Added ones, at this size and in a few thousand steps, leave a model guessing between left and right.
 /// They start as sines of row and column.
 public struct CompactEncoder: PictureEncoder {
-    /// Cuts pictures into patches.
+    /// Halves pictures down to one pixel a patch; nil for plain patches.
+    public var stem: ConvolutionalStem?
+    /// Cuts pictures, or what the stem makes of them, into patches.
     public var patches: Convolution2D
     /// Mixes neighbouring patches.
     public var mixing: Convolution2D
@@ -33,6 +37,9 @@ public struct CompactEncoder: PictureEncoder {
         public var imageSize: (height: Int, width: Int)
         /// Pixels along a patch's side.
         public var patchSize: Int
+        /// Channels of the first of the convolutions that halve pictures down to patches, so that `patchSize` is a power
+        /// of 2 from 2 on; 0 for plain patches.
+        public var stemChannels: Int
         /// C, a multiple of 4.
         public var width: Int
         /// How many layers.
@@ -43,12 +50,13 @@ public struct CompactEncoder: PictureEncoder {
         public var dropout: Double
 
         public init(
-            channels: Int, imageSize: (height: Int, width: Int), patchSize: Int, width: Int, depth: Int, heads: Int,
-            dropout: Double = 0
+            channels: Int, imageSize: (height: Int, width: Int), patchSize: Int, stemChannels: Int = 0, width: Int,
+            depth: Int, heads: Int, dropout: Double = 0
         ) {
             self.channels = channels
             self.imageSize = imageSize
             self.patchSize = patchSize
+            self.stemChannels = stemChannels
             self.width = width
             self.depth = depth
             self.heads = heads
@@ -62,15 +70,25 @@ public struct CompactEncoder: PictureEncoder {
         }
     }
 
-    /// An encoder with fresh weights. Traps on a width that does not divide by 4.
+    /// An encoder with fresh weights. Traps on a width that does not divide by 4, and on a stem in front of patches
+    /// whose side is no power of 2.
     public init(_ options: Options, key: RandomKey) {
         let width = options.width
         guard width % 4 == 0 else {
             trap("CompactEncoder", "sines of rows and columns need a width that divides by 4, not \(width)")
         }
+        var (channels, side) = (options.channels, options.patchSize)
+        if options.stemChannels > 0 {
+            guard side > 1, side & (side - 1) == 0 else {
+                trap("CompactEncoder", "a stem halves: it cannot make patches of \(side) pixels")
+            }
+            let halving = ConvolutionalStem(
+                channels, channels: options.stemChannels, halvings: side.trailingZeroBitCount, key: key.folding("stem"))
+            stem = halving
+            (channels, side) = (halving.outputs, 1)
+        }
         patches = Convolution2D(
-            options.channels, width, kernel: Size2D(options.patchSize), stride: Size2D(options.patchSize),
-            key: key.folding("patches"))
+            channels, width, kernel: Size2D(side), stride: Size2D(side), key: key.folding("patches"))
         mixing = Convolution2D(width, width, kernel: 3, padding: 1, key: key.folding("mixing"))
         grid = options.tokenShape.grid!
         positions = CompactEncoder.sines(grid, width: width)
@@ -83,6 +101,7 @@ public struct CompactEncoder: PictureEncoder {
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {
+        visitor.module("stem", &stem)
         visitor.module("patches", &patches)
         visitor.module("mixing", &mixing)
         visitor.parameter("positions", &positions)
@@ -94,10 +113,18 @@ public struct CompactEncoder: PictureEncoder {
 
     public var tokensInFront: Int { 0 }
 
-    /// The convolutions over patches, and over their neighbours.
+    /// The convolutions of the stem, over patches, and over their neighbours.
     public var frontCost: Cost {
         let width = positions.shape[1]
-        return .product(grid.count, patches.weight.count / width, width) + .product(grid.count, 9 * width, width)
+        var halvings = Cost()
+        if let stem {
+            for (layer, convolution) in stem.layers.enumerated() {
+                let (outputs, left) = (convolution.weight.shape[0], 2 * (stem.layers.count - 1 - layer))
+                halvings = halvings + .product(grid.count << left, convolution.weight.count / outputs, outputs)
+            }
+        }
+        return halvings + .product(grid.count, patches.weight.count / width, width)
+            + .product(grid.count, 9 * width, width)
     }
 
     public var tokenShape: TokenShape { TokenShape(grid: grid, width: positions.shape[1]) }
@@ -105,7 +132,8 @@ public struct CompactEncoder: PictureEncoder {
     /// Positions are for one raster: pictures have the size that the encoder was made for.
     public func problem(with pictures: Tensor) -> String? {
         let weight = patches.weight.shape
-        let wanted = [weight[1], grid.rows * weight[2], grid.columns * weight[3]]
+        let side = weight[2] << (stem?.layers.count ?? 0)
+        let wanted = [stem?.layers[0].weight.shape[1] ?? weight[1], grid.rows * side, grid.columns * side]
         guard pictures.rank == 4, Array(pictures.shape.dropFirst()) == wanted else {
             return "pictures \(pictures.shape) are not [B, \(wanted[0]), \(wanted[1]), \(wanted[2])]"
         }
@@ -116,9 +144,9 @@ public struct CompactEncoder: PictureEncoder {
         _ pictures: Tensor, reducers: [any LayerReducer], tracked: Bool, signals: Bool
     ) -> VisualTokens {
         if let problem = problem(with: pictures) { trap("CompactEncoder", problem, pictures) }
-        let stem = mixing(patches(pictures).gelu()).flattened(from: 2).transposed(1, 2)
+        let front = mixing(patches(stem?(pictures) ?? pictures).gelu()).flattened(from: 2).transposed(1, 2)
         return layers.visualTokens(
-            of: stem * (positions + 1), grid: grid, reducers: reducers, tracked: tracked, signals: signals,
+            of: front * (positions + 1), grid: grid, reducers: reducers, tracked: tracked, signals: signals,
             norm: { norm($0) })
     }
 

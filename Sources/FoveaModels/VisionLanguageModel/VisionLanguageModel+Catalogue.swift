@@ -46,7 +46,9 @@ extension VisionLanguageModel where Encoder == CompactEncoder, Method == MLPProj
             keys: [
                 .size("imageSize", "pixels along a side"), .size("channels", "channels", default: 1),
                 .size("pictures", "the most pictures of a sample", default: 1),
-                .size("patchSize", "pixels along a patch's side"), .size("width", "C and D"),
+                .size("patchSize", "pixels along a patch's side"),
+                .size("stemChannels", "channels of the encoder's stem, 0 for none", default: 0, atLeast: 0),
+                .size("width", "C and D"),
                 .size("heads", "heads everywhere"), .size("encoderDepth", "encoder layers", atLeast: 0),
                 .size("decoderDepth", "decoder layers"), .size("vocabulary", "V"),
                 .number("deviation", "of the numbers that the decoder starts with", default: 0.02),
@@ -59,7 +61,8 @@ extension VisionLanguageModel where Encoder == CompactEncoder, Method == MLPProj
             ],
             outputs: [.init("logits", "[B, A, vocabulary]")],
             sample: [
-                "imageSize": 4, "pictures": 2, "patchSize": 2, "width": 4, "heads": 2, "encoderDepth": 1,
+                "imageSize": 4, "pictures": 2, "patchSize": 2, "stemChannels": 2, "width": 4, "heads": 2,
+                "encoderDepth": 1,
                 "decoderDepth": 2, "vocabulary": 5, "deviation": 0.5,
             ],
             sampleInputs: { source in
@@ -81,11 +84,16 @@ extension VisionLanguageModel where Encoder == CompactEncoder, Method == MLPProj
                 if let problem = SelfAttention.problem(width, heads: heads, keyHeads: heads, headWidth: width / heads) {
                     throw configuration.error(problem)
                 }
+                let stem = configuration.int("stemChannels")
+                guard stem == 0 || patch > 1 && patch & (patch - 1) == 0 else {
+                    throw configuration.error("a stem halves: it cannot make patches of \(patch) pixels")
+                }
                 let key = configuration.key
                 let encoder = CompactEncoder(
                     .init(
                         channels: configuration.int("channels"), imageSize: (size, size), patchSize: patch,
-                        width: width, depth: configuration.int("encoderDepth"), heads: heads), key: key)
+                        stemChannels: stem, width: width, depth: configuration.int("encoderDepth"), heads: heads),
+                    key: key)
                 let decoder = LanguageModel(
                     .init(
                         vocabulary: configuration.int("vocabulary"), width: width, hidden: 2 * width,
