@@ -70,6 +70,9 @@ struct QuestionRunTests {
         ] {
             try bench.refuses(["train", "q.yaml", "--set", setting, "--output", "run"], mentions: mentions)
         }
+        try bench.refuses(
+            ["train", "q.yaml", "--set", "model.patchSize=12", "--set", "model.stemChannels=4", "--output", "run"],
+            mentions: ["model.stemChannels", "12 pixels"])
         #expect(!bench.exists("run"))
     }
 
