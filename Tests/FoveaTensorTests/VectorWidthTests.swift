@@ -1,9 +1,10 @@
 import CKernels
+import Foundation
 import Testing
 
 /// The compiler turns the hot loops into vector instructions only as long as nothing in them stands in its way, such as a
-/// call that may set `errno`. Nothing else would notice: the results are the same.
-@Suite("Vector width")
+/// call that may set `errno`. Nothing else would notice: the results are the same. A sanitizer's checks do stand in its way.
+@Suite("Vector width", .disabled(if: isSanitized, "the checks of a sanitizer stand between the instructions"))
 struct VectorWidthTests {
     @Test("the hot loops of v4 take 512 bits at once")
     func hotLoops() throws {
@@ -71,6 +72,11 @@ struct VectorWidthTests {
                 ]
         }
     }
+}
+
+/// A sanitizer's library is part of the process.
+private let isSanitized = ["__asan_init", "__tsan_init", "__ubsan_default_options"].contains { (name: String) in
+    dlsym(UnsafeMutableRawPointer(bitPattern: 0), name) != nil
 }
 
 /// The bytes of the loops of a table, each up to where the next one begins.

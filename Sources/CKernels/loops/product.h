@@ -133,6 +133,8 @@ CK_WIDE static void CK_NAME2(widen, TYPE)(const uint16_t *restrict x, T *restric
 #define AHEAD 8
 CK_WIDE static void CK_NAME2(pack, TYPE)(const void *b_, ptrdiff_t br, ptrdiff_t bc, size_t k, size_t n, int is_bfloat16,
                                          void *panels) {
+    // An empty B may have no memory to point to.
+    if (k == 0) return;
     const T *b = b_;
     if (bc == 1 && !is_bfloat16) {
         for (size_t p = 0; p < k; p++) {
