@@ -36,27 +36,10 @@ enum Ranking {
 
     /// The q-quantile of at least one number, interpolated linearly between neighbours.
     static func quantile(_ numbers: [Double], _ q: Double) -> Double {
-        let place = q * Double(numbers.count - 1)
+        let sorted = numbers.sorted()
+        let place = q * Double(sorted.count - 1)
         let low = Int(place.rounded(.down))
-        let upper = ascending(numbers, from: low)
-        guard upper.count > 1 else { return upper[0] }
-        return upper[0] + (upper[1] - upper[0]) * (place - Double(low))
-    }
-
-    /// What the numbers in ascending order are from a place on.
-    private static func ascending(_ numbers: [Double], from place: Int) -> [Double] {
-        let count = numbers.count - place
-        guard 8 * count < numbers.count else { return Array(numbers.sorted()[place...]) }
-        // A few of many: most numbers do not come near the least of the greatest.
-        var greatest = numbers[..<count].sorted()
-        for number in numbers[count...] where number > greatest[0] {
-            var slot = 0
-            while slot + 1 < count, greatest[slot + 1] < number {
-                greatest[slot] = greatest[slot + 1]
-                slot += 1
-            }
-            greatest[slot] = number
-        }
-        return greatest
+        guard low + 1 < sorted.count else { return sorted[sorted.count - 1] }
+        return sorted[low] + (sorted[low + 1] - sorted[low]) * (place - Double(low))
     }
 }
