@@ -195,7 +195,7 @@ flat-memory: build
 
 # Each sanitizer has a build of its own. SANITIZED is the filter of tests, all of them unless given; SANITIZERS which. The
 # one for addresses also looks for undefined behaviour in C; of Swift, the language's own checks do, and on Linux its compiler
-# knows no other. Nothing is suppressed.
+# knows no other. No report is suppressed; the test that looks at machine code does not run among their checks.
 SANITIZED ?= .
 SANITIZERS ?= address thread
 UNDEFINED := undefined,float-cast-overflow

@@ -3,14 +3,6 @@ import Fovea
 import FoveaTestSupport
 import Testing
 
-private let digits: Digits = {
-    let folder =
-        URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-        .deletingLastPathComponent().path + "/Data/digits"
-    guard let digits = try? Digits(folder: folder) else { fatalError("the shipped digits cannot be read") }
-    return digits
-}()
-
 private typealias Model = VisionLanguageModel<CompactEncoder, AnyCompressor>
 
 private func set(_ name: String) -> QuestionSet {

@@ -1,7 +1,6 @@
 // y = f(x) and y = f(a, b), for contiguous operands, repeated scalars and any other stride.
 
 #define EXP(x) CK_NAME2(ck_exp, TYPE)(x)
-#define EXP_NEGATIVE(x) CK_NAME2(ck_exp_negative, TYPE)(x, 0)
 #define ERF(x) CK_NAME2(ck_erf, TYPE)(x)
 #define TANH(x) CK_NAME2(ck_tanh, TYPE)(x)
 #define LOG(x) CK_NAME2(ck_log, TYPE)(x)

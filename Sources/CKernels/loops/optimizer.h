@@ -34,7 +34,6 @@ static void CK_NAME2(sgd, TYPE)(void *w_, const void *g_, void *v_, size_t n, do
 }
 
 #undef EXP
-#undef EXP_NEGATIVE
 #undef ERF
 #undef TANH
 #undef LOG

@@ -141,7 +141,6 @@ static inline double ck_expm1_negative_f64(double x) { return expm1(x); }
 static inline float ck_log_f32(float x) { return logf(x); }
 static inline float ck_sqrt_f32(float x) { return __builtin_elementwise_sqrt(x); }  // without errno, which keeps loops scalar
 static inline double ck_exp_f64(double x) { return exp(x); }
-static inline double ck_exp_negative_f64(double x, double rest) { return exp(x + rest); }
 static inline double ck_erf_f64(double x) { return erf(x); }
 static inline double ck_tanh_f64(double x) { return tanh(x); }
 static inline double ck_log_f64(double x) { return log(x); }
