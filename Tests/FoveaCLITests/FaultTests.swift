@@ -1,4 +1,5 @@
 import Foundation
+import Fovea
 import Testing
 
 /// What the command says and does when disks, terminals and numbers fail.
@@ -72,6 +73,25 @@ struct FaultTests {
         #expect(bench.checkpoints("run").count == 1)
     }
 
+    @Test("under nohup a terminal that closes ends nothing")
+    func ignoredHangUp() throws {
+        let bench = try Workbench()
+        try bench.prepare(["training.steps": "1000000", "training.checkpointEvery": "1000000"])
+        let outcome = try shell(
+            """
+            trap '' HUP
+            "$0" train tiny.yaml --output run >output & run=$!
+            lines() { cat run/metrics.jsonl 2>/dev/null | wc -l; }
+            waits() { while kill -0 $run && [ "$(lines)" -lt "$1" ]; do sleep 0.02; done; }
+            waits 1
+            kill -HUP $run
+            waits $(($(lines) + 3))
+            kill -TERM $run
+            wait $run
+            """, in: bench)
+        #expect(outcome.exitCode == 143 && outcome.errors.isEmpty, "\(outcome.exitCode): \(outcome.errors)")
+    }
+
     /// Runs a line of shell with the executable as `$0`.
     private func shell(_ line: String, in bench: Workbench) throws -> (exitCode: Int32, errors: String) {
         let process = Process()
@@ -124,6 +144,52 @@ struct FaultTests {
             #expect(outcome.output.contains("go on from there with:"))
         }
     }
+
+    @Test("a value that the loss does not show ends a run where --detect-anomaly looks for it, and there alone")
+    func hiddenInfinity() throws {
+        let bench = try Workbench()
+        try bench.prepare()
+        // No picture is of class 3, so that a bias of -∞ changes neither loss nor gradient.
+        for (part, count) in [("train", 60), ("validation", 12), ("test", 20)] {
+            let labels = (0..<count).map { UInt8($0 % 4 == 3 ? 4 : $0 % 4) }
+            try bench.write(Workbench.idx([count], labels), to: "digits/\(part)-labels-idx1-ubyte")
+        }
+        try bench.prints(["train", "tiny.yaml", "--output", "start"])
+        var weights = try SafetensorsFile(reading: bench.file("start/model.safetensors")).tensors()
+        var bias: [Float] = try #require(weights["classifier.bias"]).scalars()
+        try #require(bias.count == 5)
+        bias[3] = -.infinity
+        weights["classifier.bias"] = Tensor(bias)
+        try writeSafetensors(weights, to: bench.file("start.safetensors"))
+        let train = ["train", "tiny.yaml", "--set", "model.initializeFrom=start.safetensors", "--output"]
+        try bench.prints(train + ["plain"])
+        let outcome = try Command.run(train + ["watched", "--detect-anomaly"], in: bench.path)
+        #expect(outcome.exitCode == 1, "\(outcome.summary)")
+        #expect(outcome.errors.hasPrefix("fovea: error: step 1: a value is not finite (samples "), "\(outcome.errors)")
+        #expect(outcome.errors.contains("the parameter classifier.bias is infinite itself"), "\(outcome.errors)")
+    }
+
+    @Test("each spike is a line, and a note in the log")
+    func spikes() throws {
+        let bench = try Workbench()
+        try bench.prepare(["training.steps": "60"])
+        #expect(!(try bench.prints(["train", "tiny.yaml", "--output", "plain"])).contains("usually"))
+        // Half a deviation is nothing out of the ordinary.
+        let output = try bench.prints([
+            "train", "tiny.yaml", "--output", "run", "--set", "training.spikeDeviations=0.5",
+        ])
+        let told = output.split(separator: "\n").filter { $0.hasPrefix("step ") && $0.contains(", and usually about ") }
+        let noted = try bench.text("run/metrics.jsonl").split(separator: "\n").flatMap {
+            try JSONDecoder().decode(Notes.self, from: Data($0.utf8)).notes ?? []
+        }
+        #expect(told.count >= 3 && told.count == noted.count, "\(output)")
+        for (line, note) in zip(told, noted) {
+            #expect(line.split(separator: " is ").first == note.split(separator: " is ").first, "\(line), \(note)")
+        }
+        try bench.expectSameRun("run", "plain")
+    }
+
+    private struct Notes: Decodable { let notes: [String]? }
 
     @Test("a run that would take more memory than it may does not start, and is told what would fit")
     func memoryLimit() throws {

@@ -73,9 +73,9 @@ import Testing
             try counter.injected { state = try trainTiny(straight, Self.settings, opening: .new).state }
             let bits = StateBits(try #require(state))
             // The first 50 are not all: every change until the run's end has its turn.
-            #expect(counter.count > 60)
+            #expect(counter.changes.count > 60)
             var survived = 0
-            for change in 1...counter.count {
+            for change in 1...counter.changes.count {
                 let run = folder + "/run-\(change)"
                 let outcome = try train(
                     run, WriteFaults(.failure(code: code), at: change...change, below: run))
@@ -95,7 +95,7 @@ import Testing
                 try expectGoesOn(run, as: straight, bits, "change \(change)")
             }
             // Two of three checkpoints are followed by another.
-            #expect(survived > counter.count / 2)
+            #expect(survived > counter.changes.count / 2)
         }
     }
 
@@ -116,6 +116,39 @@ import Testing
                 #expect((CheckpointStore(run: run).steps.first ?? 0) >= (first > 60 ? 6 : first > 35 ? 3 : 0))
                 try expectGoesOn(run, as: straight, bits, "from change \(first)")
             }
+        }
+    }
+
+    @Test("files and folders are flushed before they have their names, and the folders above right after")
+    func flushes() throws {
+        try withTemporaryFolder { folder in
+            let faults = WriteFaults(.failure(code: EIO), at: 0...0, below: folder)
+            try faults.injected { _ = try trainTiny(folder, Self.settings) }
+            let changes = faults.changes
+            var (files, checkpoints) = (0, 0)
+            for (index, change) in changes.enumerated() where change.kind == .rename {
+                let above = (change.path as NSString).deletingLastPathComponent
+                let name = (change.path as NSString).lastPathComponent
+                // What is taken away may come back with the power.
+                guard !name.hasPrefix(".removed-") else { continue }
+                if name.hasPrefix("step-") {
+                    checkpoints += 1
+                    // Its files were, each in its turn.
+                    let partial = above + "/.partial-\(Int(name.dropFirst(5)) ?? 0)"
+                    #expect(changes[index - 1] == .init(.flush, partial), "\(change)")
+                } else {
+                    files += 1
+                    #expect(changes[index - 1] == .init(.flush, change.path), "\(change)")
+                    #expect(changes[index - 2].path == change.path, "\(change)")
+                }
+                #expect(index + 1 < changes.count && changes[index + 1] == .init(.flush, above), "\(change)")
+            }
+            // Model, optimizer, average and state of each of three, and the log.
+            #expect(checkpoints == 3 && files == 13)
+            let makings = changes.indices.filter {
+                changes[$0].kind == .makeFolder && changes[$0].path.hasSuffix("/checkpoints")
+            }
+            #expect(makings.first.map { changes[$0 + 1] } == .init(.flush, folder))
         }
     }
 

@@ -1,6 +1,5 @@
 #if DEBUG
 import FoveaTensor
-import Synchronization
 
 #if canImport(Glibc)
 import Glibc
@@ -23,23 +22,34 @@ package final class WriteFaults: Sendable {
         case kill
     }
 
+    /// One change, and the file or folder that it belongs to; of a rename the new name.
+    package struct Noted: Sendable, Equatable {
+        package let kind: Disk.Change
+        package let path: String
+
+        package init(_ kind: Disk.Change, _ path: String) {
+            self.kind = kind
+            self.path = path
+        }
+    }
+
     private let folder: String
-    private let changes: ClosedRange<Int>
+    private let numbers: ClosedRange<Int>
     private let effect: Effect
-    private let counter = Atomic<Int>(0)
+    private let noted = Lock<[Noted]>([])
 
     /// - Parameters:
     ///   - effect: what happens.
-    ///   - changes: instead of which changes, counted from 1.
+    ///   - numbers: instead of which changes, counted from 1; 0 for none.
     ///   - folder: where changes are counted; everywhere unless given.
-    package init(_ effect: Effect, at changes: ClosedRange<Int>, below folder: String = "") {
+    package init(_ effect: Effect, at numbers: ClosedRange<Int>, below folder: String = "") {
         self.effect = effect
-        self.changes = changes
+        self.numbers = numbers
         self.folder = folder
     }
 
-    /// How many changes there have been.
-    package var count: Int { counter.load(ordering: .relaxed) }
+    /// The changes that there have been, those among them that failed too.
+    package var changes: [Noted] { noted.withLock { $0 } }
 
     private static let active = Lock<[WriteFaults]>(fromEnvironment.map { [$0] } ?? [])
 
@@ -51,11 +61,14 @@ package final class WriteFaults: Sendable {
     }
 
     /// What the next change shall fail with, if it shall.
-    static func next(_ path: String, partly: () -> Void = {}) -> Int32? {
+    static func next(_ kind: Disk.Change, _ path: String, partly: () -> Void = {}) -> Int32? {
         var code: Int32?
         for faults in active.withLock({ $0 }) where path.hasPrefix(faults.folder) {
-            let number = faults.counter.wrappingAdd(1, ordering: .relaxed).newValue
-            guard faults.changes.contains(number) else { continue }
+            let number = faults.noted.withLock { changes in
+                changes.append(Noted(kind, path))
+                return changes.count
+            }
+            guard faults.numbers.contains(number) else { continue }
             partly()
             switch faults.effect {
             case .failure(let failure): code = failure
