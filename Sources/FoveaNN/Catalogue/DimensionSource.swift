@@ -77,9 +77,7 @@ struct WeightShapes {
     init(_ tensors: NamedTensors, for keys: [ConfigurationKey]) {
         // The first of each row stands for all of them.
         let anchors = keys.flatMap { $0.source?.patterns ?? [] }.map { $0.replacing("*", with: "0") }
-        let prefix = commonPrefix(of: tensors.keys.elements) { candidate in
-            anchors.count { tensors[candidate + $0] != nil }
-        }
+        let prefix = commonPrefix(of: tensors.keys, expected: Set(anchors.map { $0[...] }))
         shapes = Dictionary(
             uniqueKeysWithValues: tensors.lazy.filter { $0.key.hasPrefix(prefix) }
                 .map { (String($0.key.dropFirst(prefix.count)), $0.value.shape) })
@@ -88,7 +86,8 @@ struct WeightShapes {
     private func first(_ pattern: String) -> (name: String, shape: [Int])? {
         if let shape = shapes[pattern] { return (pattern, shape) }
         guard pattern.contains("*") else { return nil }
-        return shapes.keys.filter { NamePattern(pattern).captures($0[...]) != nil }.min().map { ($0, shapes[$0]!) }
+        let names = NamePattern(pattern)
+        return shapes.keys.filter { names.captures($0[...]) != nil }.min().map { ($0, shapes[$0]!) }
     }
 
     /// What the weights say, and which tensor says it; nil where they say nothing.
@@ -112,7 +111,8 @@ struct WeightShapes {
             }
             return (.int(shape[axis] / divisor), place)
         case .count(let pattern, let value):
-            let count = shapes.keys.count { NamePattern(pattern).captures($0[...]) != nil }
+            let names = NamePattern(pattern)
+            let count = shapes.keys.count { names.captures($0[...]) != nil }
             return count == 0 ? nil : (value(count), "there are \(count) tensors \(pattern)")
         case .presence(let pattern):
             let found = first(pattern)

@@ -55,9 +55,7 @@ extension Module {
     ) throws(WeightsError) -> LoadReport {
         let bindings = layout.bindings(parameters)
         var report = LoadReport()
-        report.prefix = commonPrefix(of: tensors.keys.elements) { prefix in
-            bindings.count { tensors[prefix + $0.published] != nil }
-        }
+        report.prefix = String(commonPrefix(of: tensors.keys, expected: Set(bindings.map { $0.published[...] })))
         var loaded: [String: Tensor] = [:]
         var taken: Set<String> = []
         for binding in bindings {
@@ -78,7 +76,7 @@ extension Module {
                 report.cast.append((binding.published, tensor.dtype.rawValue))
             }
             var start = 0
-            for (path, parameter) in binding.native {
+            for (path, parameter, _) in binding.native {
                 let part =
                     binding.native.count == 1
                     ? tensor : tensor.sliced(axis: 0, start..<start + parameter.shape[0]).contiguous()

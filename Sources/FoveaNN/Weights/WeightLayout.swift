@@ -16,23 +16,23 @@ import OrderedCollections
 public struct WeightLayout<Model: Module>: Sendable {
     /// Our paths that make up one published tensor.
     public struct Rule: Sendable {
-        let native: [String]
-        let published: String
+        let native: [NamePattern]
+        let published: NamePattern
 
         /// One of ours under one of their names.
         public static func rename(_ native: String, _ published: String) -> Rule {
-            Rule(native: [native], published: published)
+            fuse([native], into: published)
         }
 
         /// Several of ours, one below the other along their first axis, under one of their names.
         public static func fuse(_ native: [String], into published: String) -> Rule {
-            Rule(native: native, published: published)
+            Rule(native: native.map { NamePattern($0) }, published: NamePattern(published))
         }
 
-        /// Which of our patterns a path matches, and what the stars stand for.
-        func captures(_ path: String) -> (position: Int, stars: [Substring])? {
+        /// The published name of a path, given by its components, and which of our patterns it matches.
+        func published(_ path: [Substring]) -> (name: String, position: Int)? {
             for (position, pattern) in native.enumerated() {
-                if let stars = NamePattern(pattern).captures(path[...]) { return (position, stars) }
+                if let stars = pattern.captures(path) { return (published.filled(with: stars), position) }
             }
             return nil
         }
@@ -73,7 +73,8 @@ public struct WeightLayout<Model: Module>: Sendable {
     /// One published tensor and the parameters that it is made of, in order.
     struct Binding {
         let published: String
-        var native: [(path: String, tensor: Tensor)]
+        /// With the place that a fused rule gives each of them.
+        var native: [(path: String, tensor: Tensor, position: Int)] = []
 
         /// The shape of the published tensor.
         var shape: [Int] {
@@ -88,25 +89,17 @@ public struct WeightLayout<Model: Module>: Sendable {
     func bindings(_ parameters: OrderedDictionary<String, Tensor>) -> [Binding] {
         var bindings: OrderedDictionary<String, Binding> = [:]
         for (path, tensor) in parameters {
-            var published = path
-            for rule in rules {
-                guard let captured = rule.captures(path) else { continue }
-                published = NamePattern(rule.published).filled(with: captured.stars)
-                break
-            }
-            bindings[published, default: Binding(published: published, native: [])].native.append((path, tensor))
+            let components = NamePattern.components(of: path[...])
+            let (published, position) = rules.lazy.compactMap { $0.published(components) }.first ?? (path, 0)
+            bindings[published, default: Binding(published: published)].native.append((path, tensor, position))
         }
         // A fused tensor's parts stand in the rule's order, whatever the order of the visit.
         return bindings.values.map { binding in
             guard binding.native.count > 1 else { return binding }
             var ordered = binding
-            ordered.native.sort { position($0.path) < position($1.path) }
+            ordered.native.sort { $0.position < $1.position }
             return ordered
         }
-    }
-
-    private func position(_ path: String) -> Int {
-        rules.lazy.compactMap { $0.captures(path)?.position }.first ?? 0
     }
 
     /// The parameters, or tensors of the same shapes such as gradients, under their published names.
