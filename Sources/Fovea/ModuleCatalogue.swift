@@ -19,7 +19,7 @@ public enum ModuleCatalogue {
         VisionLanguageModel<CompactEncoder, MLPProjector>.entry,
         Linear.entry, LayerNorm.entry, RMSNorm.entry, MLP.entry, GatedMLP.entry, MultiHeadAttention.entry,
         SelfAttention.entry, TransformerBlock.entry, PatchEmbedding.entry, Convolution2D.entry, ConvolutionalStem.entry,
-        LayerNorm2D.entry, SqueezeExcitation.entry,
+        PoolingStem.entry, LayerNorm2D.entry, SqueezeExcitation.entry,
     ]
 
     /// The entry of this name.

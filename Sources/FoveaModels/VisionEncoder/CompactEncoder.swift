@@ -17,7 +17,7 @@ import FoveaTensor
 /// They start as sines of row and column.
 public struct CompactEncoder: PictureEncoder {
     /// Halves pictures down to one pixel a patch; nil for plain patches.
-    public var stem: ConvolutionalStem?
+    public var stem: PoolingStem?
     /// Cuts pictures, or what the stem makes of them, into patches.
     public var patches: Convolution2D
     /// Mixes neighbouring patches.
@@ -82,7 +82,7 @@ public struct CompactEncoder: PictureEncoder {
             guard side > 1, side & (side - 1) == 0 else {
                 trap("CompactEncoder", "a stem halves: it cannot make patches of \(side) pixels")
             }
-            let halving = ConvolutionalStem(
+            let halving = PoolingStem(
                 channels, channels: options.stemChannels, halvings: side.trailingZeroBitCount, key: key.folding("stem"))
             stem = halving
             (channels, side) = (halving.outputs, 1)
@@ -118,9 +118,9 @@ public struct CompactEncoder: PictureEncoder {
         let width = positions.shape[1]
         var halvings = Cost()
         if let stem {
-            for (layer, convolution) in stem.layers.enumerated() {
-                let (outputs, left) = (convolution.weight.shape[0], 2 * (stem.layers.count - 1 - layer))
-                halvings = halvings + .product(grid.count << left, convolution.weight.count / outputs, outputs)
+            for (layer, halving) in stem.layers.enumerated() {
+                let (outputs, left) = (halving.weight.shape[0], 2 * (stem.layers.count - layer))
+                halvings = halvings + .product(grid.count << left, halving.weight.count / outputs, outputs)
             }
         }
         return halvings + .product(grid.count, patches.weight.count / width, width)
