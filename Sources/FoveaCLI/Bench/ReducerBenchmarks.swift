@@ -41,23 +41,28 @@ extension Benchmark {
 
 extension Benchmark {
     /// Reading 576 visual tokens and 64 of text with a decoder of eight layers of width 1024: as it is (`prefill.none`), with
-    /// a reducer that leaves 64 visual tokens (`prefill.<method>`), and with one that decides and takes nothing away
-    /// (`decide.<method>`). What the last takes more than the first is the reducer's own time. Run by name alone.
+    /// a reducer that leaves 64 visual tokens (`prefill.<method>`), and where as many go in the same layers and nobody
+    /// decides which (`replay.<method>`). What the second takes more than the third is the reducer's own time. Run by name
+    /// alone.
     static let inDecoder: [Benchmark] = {
         let place = ReductionPlace(grid: grid, encoderLayers: 24, decoderLayers: 8)
         let methods = ReductionMethod.all.filter(\.isGuidedByText)
-        return [prefill("prefill.none") { [] }]
+        return [prefill("prefill.none") { _ in [] }]
             + methods.flatMap { method in
                 let reducers = { @Sendable in try method.reducers(keeping: 64, in: place).decoder }
                 return [
-                    prefill("prefill.\(method.name)", reducers),
-                    prefill("decide.\(method.name)") { try reducers().map { IdleReducer($0) } },
+                    prefill("prefill.\(method.name)") { _ in try reducers() },
+                    prefill("replay.\(method.name)") { read in try reducers().replayed(read) },
                 ]
             }
     }()
 
+    /// - Parameters:
+    ///   - name: of the benchmark.
+    ///   - reducers: what it reads with, made with the help of reading itself.
     private static func prefill(
-        _ name: String, _ reducers: @escaping @Sendable () throws -> [any LayerReducer]
+        _ name: String,
+        _ reducers: @escaping @Sendable (_ read: ([any LayerReducer]) -> Void) throws -> [any LayerReducer]
     ) -> Benchmark {
         Benchmark(name: name) {
             let model = LanguageModel(
@@ -65,13 +70,14 @@ extension Benchmark {
             let prompt = LayerTokens(
                 features: .normal([1, 640, 1024], key: RandomKey(seed: 1)),
                 pictures: Tensor((0..<640).map { $0 < 576 ? Int64(0) : -1 }, shape: [1, 640]))
-            guard let reducers = try? reducers() else { return {} }
-            return {
+            let read = { (reducers: [any LayerReducer]) in
                 withoutGradient {
                     var cache = KeyValueCache(for: model)
                     _ = model.logits(model.reading(prompt, cache: &cache, reducers: reducers).last)
                 }
             }
+            guard let reducers = try? reducers(read) else { return {} }
+            return { read(reducers) }
         }
     }
 }

@@ -126,7 +126,6 @@ extension ReducedEvaluation {
                 reducers: Reducers(encoder: encoder, tokens: tokens))
         }
         let seen = try vision(reducers.encoder, reducers.tokens)
-        let whole = try vision([], [])
         func prefill(_ seen: VisualTokens, _ decoder: [any LayerReducer]) throws -> KeyValueCache {
             var cache = KeyValueCache(for: model.decoder, picturesArePrefix: true)
             let text = try model.texts(of: single, sample: 0, seeing: seen)!
@@ -140,19 +139,18 @@ extension ReducedEvaluation {
         let visionTime = try milliseconds { _ = try vision(reducers.encoder, reducers.tokens) }
         let prefillTime = try milliseconds { _ = try prefill(seen, reducers.decoder) }
         if !reducers.encoder.isEmpty {
+            let replayed = try reducers.encoder.replayed { _ = try vision($0, []) }
             encoding =
-                try milliseconds { _ = try vision(reducers.encoder.map { IdleReducer($0) }, []) }
-                - milliseconds { _ = try vision([], []) }
+                try milliseconds { _ = try vision(reducers.encoder, []) }
+                - milliseconds { _ = try vision(replayed, []) }
         }
         if !reducers.tokens.isEmpty {
             let given = try vision(reducers.encoder, [])
             entering = try milliseconds { _ = reducers.reduced(given) }
         }
         if !reducers.decoder.isEmpty {
-            let given = reducers.encoder.isEmpty && reducers.tokens.isEmpty ? whole : seen
-            deciding =
-                try milliseconds { _ = try prefill(given, reducers.decoder.map { IdleReducer($0) }) }
-                - milliseconds { _ = try prefill(given, []) }
+            let replayed = try reducers.decoder.replayed { _ = try prefill(seen, $0) }
+            deciding = try prefillTime - milliseconds { _ = try prefill(seen, replayed) }
         }
         return (
             visionTime, prefillTime,

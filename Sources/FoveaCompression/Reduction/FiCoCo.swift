@@ -24,11 +24,12 @@ enum FiCoCo {
     /// - Parameters:
     ///   - redundancy: s of each token.
     ///   - remove: n, at most all but one.
-    ///   - correlation: C, [N, N]; gradients flow through the mixture.
     ///   - areLogits: whether weights are a softmax.
     ///   - epsilon: ε.
+    ///   - correlation: C_ST, [|S|, |T|], for S and T; gradients flow through the mixture.
     static func reduction(
-        redundancy: [Double], remove: Int, correlation: Tensor, areLogits: Bool, epsilon: Double
+        redundancy: [Double], remove: Int, areLogits: Bool, epsilon: Double,
+        correlation: (_ sources: [Int], _ targets: [Int]) -> Tensor
     ) -> TokenReduction {
         let n = redundancy.count
         let removed = min(max(remove, 0), n - 1)
@@ -36,12 +37,13 @@ enum FiCoCo {
         let sources = Ranking.top(redundancy, removed)
         let isSource = Set(sources)
         let targets = (0..<n).filter { !isSource.contains($0) }
+        let correlation = correlation(sources, targets)
         let values = correlation.doubles
         var merges: [TokenReduction.Merge] = []
         var origins: [Int] = []  // which of the sources each merge is of
         var peaks: [Double] = []
         for (origin, source) in sources.enumerated() {
-            let line = targets.map { values[source * n + $0] }
+            let line = values[origin * targets.count..<(origin + 1) * targets.count]
             let threshold = Ranking.quantile(line, epsilon)
             var peak = -Double.infinity
             for (place, value) in line.enumerated() where value >= threshold || targets.count == 1 {
@@ -53,7 +55,7 @@ enum FiCoCo {
         }
         let dtype = correlation.dtype
         var weights = correlation.flattened()
-            .selecting(axis: 0, .indices(merges.map { $0.source * n + targets[$0.place] }))
+            .selecting(axis: 0, .indices(zip(origins, merges).map { $0 * targets.count + $1.place }))
         if areLogits {
             // Any shift leaves a softmax as it is; the largest keeps exp in range.
             weights = (weights - Tensor(origins.map { peaks[$0] }, shape: [origins.count]).cast(to: dtype)).exp()
@@ -148,8 +150,8 @@ public struct FiCoCoV: Module {
         let (v, c) = (normalized(received), normalized(ofClass))
         let redundancy = boosted(positions.indices.map { lambda * v[$0] - (1 - lambda) * c[$0] }, positions)
         return FiCoCo.reduction(
-            redundancy: redundancy, remove: remove, correlation: patches.contiguous(), areLogits: mode == .logits,
-            epsilon: epsilon)
+            redundancy: redundancy, remove: remove, areLogits: mode == .logits, epsilon: epsilon
+        ) { patches.block($0, $1) }
     }
 
     private func normalized(_ x: [Double]) -> [Double] {
@@ -255,26 +257,35 @@ public struct FiCoCoL: Module {
     ///   - visual: logits of visual queries and keys, [H, N, N].
     ///   - text: logits of the text's queries and the visual keys, [H, M, N].
     public func reduction(visual: Tensor, text: Tensor) -> TokenReduction {
-        reduction(b: visual.softmax(axis: 2).mean(axes: [0]), r: text.softmax(axis: 2).mean(axes: [0]), remove: remove)
+        let b = visual.softmax(axis: 2).mean(axes: [0])
+        return reduction(
+            received: withoutGradient { b.detached.mean(axes: [0]) }.doubles,
+            r: text.softmax(axis: 2).mean(axes: [0]), remove: remove
+        ) { b.selecting(axis: 0, .indices($0)) }
     }
 
     /// One sample.
     ///
     /// - Parameters:
-    ///   - b: B, [N, N].
+    ///   - received: mean_j B_ji of each token.
     ///   - r: R, [M, N].
     ///   - remove: n.
-    func reduction(b: Tensor, r: Tensor, remove: Int) -> TokenReduction {
-        var redundancy = withoutGradient { b.detached.mean(axes: [0]) }.doubles
-        var correlation = b
+    ///   - rows: those rows of B.
+    func reduction(
+        received: [Double], r: Tensor, remove: Int, rows: (_ tokens: [Int]) -> Tensor
+    ) -> TokenReduction {
+        var redundancy = received
         let m = r.shape[0]
         if m > 0 {
             let asked = withoutGradient { r.detached.mean(axes: [0]) }.doubles
             redundancy = redundancy.indices.map { beta * redundancy[$0] - (1 - beta) * asked[$0] }
-            correlation = b * gamma + matmul(r.transposed(0, 1), r) * ((1 - gamma) / Double(m))
         }
-        return FiCoCo.reduction(
-            redundancy: redundancy, remove: remove, correlation: correlation, areLogits: false, epsilon: epsilon)
+        return FiCoCo.reduction(redundancy: redundancy, remove: remove, areLogits: false, epsilon: epsilon) {
+            let own = rows($0).selecting(axis: 1, .indices($1))
+            guard m > 0 else { return own }
+            let (removed, left) = (r.selecting(axis: 1, .indices($0)), r.selecting(axis: 1, .indices($1)))
+            return own * gamma + matmul(removed.transposed(0, 1), left) * ((1 - gamma) / Double(m))
+        }
     }
 
     /// The catalogue entry.
@@ -314,4 +325,11 @@ public struct FiCoCoL: Module {
                     return ["tokens": x.reduced(by: reductions), "kept": reductions.keptIndices]
                 })
         ])
+}
+
+extension Tensor {
+    /// Some rows and columns of a matrix.
+    fileprivate func block(_ rows: [Int], _ columns: [Int]) -> Tensor {
+        selecting(axis: 0, .indices(rows)).selecting(axis: 1, .indices(columns))
+    }
 }

@@ -58,7 +58,7 @@ public struct FiCoCoVLayers: LayerReducer {
 /// FiCoCo-L in a decoder.
 ///
 /// What attention computed is causal and over all tokens; B and R are neither. They are computed again from its queries
-/// and keys, a head at a time.
+/// and keys: of B the column means, as a tap of attention that mixes nothing, and then the rows of what is removed.
 public struct FiCoCoLLayers: LayerReducer {
     /// How many visual tokens of a picture each layer removes.
     public let schedule: ReductionSchedule
@@ -83,23 +83,26 @@ public struct FiCoCoLLayers: LayerReducer {
                 pictures.map { picture in
                     let own = Tensor.indices(picture.places)
                     let shown = keys[sample].selecting(axis: 1, own)
-                    func weights(_ rows: [Int]) -> Tensor {
-                        meanAttention(of: queries[sample].selecting(axis: 1, .indices(rows)), to: shown)
-                    }
+                    let asking = queries[sample].selecting(axis: 1, own)
+                    let words = queries[sample].selecting(axis: 1, .indices(question[sample]))
                     return method.reduction(
-                        b: weights(picture.places), r: weights(question[sample]), remove: schedule.removed[layer])
+                        received: meanReceived(from: asking, by: shown).doubles, r: meanAttention(of: words, to: shown),
+                        remove: schedule.removed[layer]
+                    ) { meanAttention(of: asking.selecting(axis: 1, .indices($0)), to: shown) }
                 }
             })
     }
 
     public func count(of n: Int, inLayer layer: Int) -> Int? { schedule.left(of: n, inLayer: layer) }
 
-    /// The products of the queries of picture and question with the keys of the picture, Σ R R, and the mixtures.
+    /// The products of the keys of the picture with its queries, those of what is removed once more, and those of the
+    /// question; the values of the tap; Σ R R; and the mixtures.
     public func cost(_ shape: LayerShape, inLayer layer: Int) -> Cost {
         let n = shape.visual
         let removed = n - schedule.left(of: n, inLayer: layer)
         guard removed > 0 else { return Cost() }
-        return .product(n + shape.question, shape.queryWidth, n) + .product(n, shape.question, n)
+        return .product(n + removed + shape.question, shape.queryWidth, n)
+            + .product(n, shape.heads, n) + .product(removed, shape.question, n - removed)
             + .product(shape.count - removed, removed, shape.width)
     }
 }
@@ -134,6 +137,13 @@ extension Tensor {
         guard share > 1 else { return self }
         return selecting(axis: 1, .indices((0..<heads).map { $0 / share }))
     }
+}
+
+/// What keys [G, N, d] receive of queries [H, R, d], the mean over queries and heads of a softmax over the keys: [N].
+private func meanReceived(from queries: Tensor, by keys: Tensor) -> Tensor {
+    // The weights alone are wanted: values are as narrow as may be.
+    let values = Tensor.zeros([keys.shape[0], keys.shape[1], 1], dtype: keys.dtype)
+    return attention(query: queries, keys: keys, values: values, taps: [.columnMean(of: 0..<queries.shape[1])]).taps[0]
 }
 
 /// What queries [H, R, d] pay to keys [G, N, d], the mean over the heads of a softmax over the keys: [R, N].

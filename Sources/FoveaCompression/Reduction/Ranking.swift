@@ -35,7 +35,7 @@ enum Ranking {
     }
 
     /// The q-quantile of at least one number, interpolated linearly between neighbours.
-    static func quantile(_ numbers: [Double], _ q: Double) -> Double {
+    static func quantile(_ numbers: some Collection<Double>, _ q: Double) -> Double {
         let sorted = numbers.sorted()
         let place = q * Double(sorted.count - 1)
         let low = Int(place.rounded(.down))
