@@ -249,6 +249,7 @@ extension PerceiverResampler: Compressor {
 
     public var keepsPlaces: Bool { false }
 
+    /// Of one sample. In a batch what the first layer makes of its latents is made once.
     public func cost(_ input: TokenShape) -> Cost {
         let count = latents.shape[0]
         let keys = input.count + count
