@@ -8,12 +8,14 @@ import Testing
 private let close = 1e-5
 
 /// Pictures of 4 × 4 patches, read through a compressor, with learned positions.
-private func model(_ compressor: any Compressor) -> VisionLanguageModel<CompactEncoder, AnyCompressor> {
+private func model(
+    _ compressor: any Compressor, pictures: Int = 1
+) -> VisionLanguageModel<CompactEncoder, AnyCompressor> {
     let encoder = CompactEncoder(
         .init(channels: 1, imageSize: (8, 8), patchSize: 2, width: 8, depth: 1, heads: 2), key: RandomKey(seed: 1))
     let decoder = LanguageModel(.init(vocabulary: 5, width: 8, hidden: 8, depth: 2, heads: 2), key: RandomKey(seed: 2))
     return VisionLanguageModel(
-        encoder: encoder, compressor: AnyCompressor(compressor), decoder: decoder, projects: true, pictures: 1,
+        encoder: encoder, compressor: AnyCompressor(compressor), decoder: decoder, projects: true, pictures: pictures,
         key: RandomKey(seed: 3))
 }
 
@@ -54,6 +56,31 @@ private struct Chosen: TokenReducer {
             #expect(relativeDifference(whole[sample], table) < close)
             #expect(relativeDifference(own[sample], wanted) < close)
         }
+        // What tokens are made of was followed for the positions' sake, and nobody else asked for it.
+        let silent = try some.visualTokens(pictures(1), numbers: [0])
+        let told = try some.visualTokens(pictures(1), numbers: [0], tracked: true)
+        #expect(silent.provenance == nil && told.provenance?.weights.shape == [1, order.count, 16])
+    }
+
+    @Test("each picture of a sample is told apart, and no more of them than there are numbers")
+    func media() throws {
+        let model = model(MLPProjector(8, outputs: 8, key: RandomKey(seed: 5)), pictures: 2)
+        let table = try #require(model.media?.mediaEmbeddings)
+        // The same picture twice.
+        let same = concatenated([pictures(1), pictures(1)], axis: 0)
+        let seen = try model.visualTokens(same, numbers: [1, 0]).features
+        let apart = (table[1] - table[0]).unsqueezed(0).expanded(to: [16, 8])
+        #expect(relativeDifference(seen[0] - seen[1], apart) < close)
+        let many = #expect(throws: LanguageModelError.self) { try model.visualTokens(same, numbers: [0, 2]) }
+        #expect(many?.description == "3 pictures are more than the 2 that the model was made for")
+    }
+
+    @Test("tokens of other places than there are positions are refused")
+    func otherCount() throws {
+        var model = model(MLPProjector(8, outputs: 8, key: RandomKey(seed: 5)))
+        model.media = MediaPositions(places: 9, tokens: 9, pictures: 1, width: 8, key: RandomKey(seed: 1))
+        let error = #expect(throws: LanguageModelError.self) { try model.visualTokens(pictures(1), numbers: [0]) }
+        #expect(error?.description == "16 places have no positions of the 9 that there are")
     }
 
     @Test("a pooled cell stands in the mean of its places, and is told apart from the patch in its middle")
@@ -79,11 +106,16 @@ private struct Chosen: TokenReducer {
         #expect(relativeDifference(own, table.mean(axes: [1])) < close)
     }
 
-    @Test("latents are of no place: each has a position of its own")
-    func latents() throws {
-        let resampler = PerceiverResampler(
-            .init(width: 8, depth: 1, heads: 2, headWidth: 4, latents: 3), key: RandomKey(seed: 7))
-        let model = model(resampler)
+    private static let latentMakers: [any Compressor] = [
+        PerceiverResampler(.init(width: 8, depth: 1, heads: 2, headWidth: 4, latents: 3), key: RandomKey(seed: 7)),
+        QFormerConnector(
+            .init(width: 8, depth: 2, heads: 2, hidden: 8, contextWidth: 8, deviation: 0.3), queries: 3, outputs: 8,
+            key: RandomKey(seed: 7)),
+    ]
+
+    @Test("latents are of no place: each has a position of its own", arguments: latentMakers.indices)
+    func latents(_ index: Int) throws {
+        let model = model(Self.latentMakers[index])
         let table = try #require(model.media).positions
         #expect(model.media?.areOfPlaces == false && table.shape == [3, 8])
         let own = try places(model, pictures(2))

@@ -214,6 +214,14 @@ private struct Misshapen: Optimizer {
         ("a state without its checksum", { try replace("\"checksum\"", by: "\"cheksum\"", in: $0) }),
         ("the state of another step", { try copy("state.json", of: "step-00000010", to: $0) }),
         ("the model of another step", { try copy("model.safetensors", of: "step-00000010", to: $0) }),
+        (
+            "all of another step",
+            {
+                let other = $0.replacing("step-00000020", with: "step-00000010")
+                try FileManager.default.removeItem(atPath: $0)
+                try FileManager.default.copyItem(atPath: other, toPath: $0)
+            }
+        ),
     ]
 
     @Test("a damaged newest checkpoint is passed over for the one before", arguments: damages.indices)

@@ -28,6 +28,21 @@ private struct Poisoned: TrainingTask {
     func validate(_ model: TinyReader) -> Evaluation? { nil }
 }
 
+/// A task of three samples a step that has nothing to learn, and a wish besides that is known beforehand.
+private struct Wishing: TrainingTask {
+    var batchSize: Int { 3 }
+
+    func batch(at step: Int, part: Int, of parts: Int) -> Int { 10 * step + 3 * part }
+
+    func loss(_ model: TinyReader, _ batch: Int) -> TaskLoss {
+        TaskLoss(
+            (model.head.bias! * 0).sum(), right: 0, samples: 1,
+            adding: [AuxiliaryLoss("wish", Tensor([Float(batch)]), weight: 0.5)])
+    }
+
+    func validate(_ model: TinyReader) -> Evaluation? { nil }
+}
+
 @Suite struct TrainerTests {
     @Test("training teaches: the loss falls and the pictures are told apart")
     func learns() throws {
@@ -122,6 +137,25 @@ private struct Poisoned: TrainingTask {
         let (first, again, other) = (try train(1), try train(1), try train(2))
         #expect(first == again)
         #expect(first.model != other.model)
+    }
+
+    @Test("what is added to the loss is logged before it is weighed, each part by its size", arguments: [1, 2])
+    func auxiliary(parts: Int) throws {
+        try withTemporaryFolder { folder in
+            var settings = tinySettings(4)
+            (settings.accumulation, settings.logEvery) = (parts, 2)
+            var (state, records): (TrainingState<TinyReader>, [StepRecord]) = (tinyState(), [])
+            _ = try Trainer(
+                task: Wishing(), settings: settings, folder: RunFolder(folder, .new), key: RandomKey(seed: 1)
+            ).run(&state, observe: { if case .logged(let record) = $0 { records.append(record) } })
+            // The second of two parts has two of three samples.
+            let wanted = parts == 1 ? [5.0, 25] : [7, 27]
+            #expect(records.count == 2)
+            for (record, wish) in zip(records, wanted) {
+                #expect(abs((record.auxiliaryLosses?["wish"] ?? .nan) - wish) < 1e-9)
+                #expect(abs(record.loss - 0.5 * wish) < 1e-5)
+            }
+        }
     }
 
     @Test("clipping bounds the step, and the log tells the norm before it")
