@@ -21,33 +21,6 @@ public struct AdamW: Optimizer {
     private struct Moments: Sendable {
         var first: Tensor
         var second: Tensor
-
-        init(first: Tensor, second: Tensor) { (self.first, self.second) = (first, second) }
-
-        /// Those of a parameter that has not moved yet.
-        init(of parameter: Tensor) {
-            first = .zeros(parameter.shape, dtype: parameter.dtype)
-            second = .zeros(parameter.shape, dtype: parameter.dtype)
-        }
-
-        /// The memory of both, which nobody else refers to.
-        mutating func memory() -> (first: UnsafeMutableRawPointer, second: UnsafeMutableRawPointer) {
-            first.makeUnique()
-            second.makeUnique()
-            return (first.write { $0 }, second.write { $0 })
-        }
-    }
-
-    /// A stretch of a parameter that is to be moved.
-    private struct Move {
-        let parameter: UnsafeMutableRawPointer
-        let gradient: UnsafeRawPointer
-        let first: UnsafeMutableRawPointer
-        let second: UnsafeMutableRawPointer
-        let count: Int
-        let dtype: DType
-        let rate: Double
-        let decay: Double
     }
 
     /// - Parameters:
@@ -74,34 +47,34 @@ public struct AdamW: Optimizer {
         let rate = learningRate
         step += 1
         let (correction1, correction2) = (1 - power(beta1, step), 1 - power(beta2, step))
-        // Gathered first, and then one piece of work: most parameters of a small model are smaller than a chunk. Model and
-        // moments keep their memory meanwhile, and this the gradients'.
-        var moves: [Move] = []
-        var kept: [Tensor] = []
-        let chunk = 4096
         forEachUpdate(&model, gradients, groups) { path, parameter, gradient, group in
-            if let known = moments[path] { requireFit(path, parameter, [known.first, known.second]) }
-            let (first, second) = moments[path, default: Moments(of: parameter)].memory()
-            let weights = parameter.write { $0 }
-            kept.append(gradient)
-            for start in stride(from: 0, to: gradient.count, by: chunk) {
-                let at = start * gradient.dtype.size
-                moves.append(
-                    Move(
-                        parameter: weights + at, gradient: gradient.read { $0 + at }, first: first + at,
-                        second: second + at, count: min(chunk, gradient.count - start), dtype: gradient.dtype,
-                        rate: rate * group.rateFactor, decay: group.weightDecay))
+            // Taken out of the table, so that its memory is unique and updated in place.
+            var moment =
+                moments.removeValue(forKey: path)
+                ?? Moments(
+                    first: .zeros(parameter.shape, dtype: parameter.dtype),
+                    second: .zeros(parameter.shape, dtype: parameter.dtype))
+            requireFit(path, parameter, [moment.first, moment.second])
+            moment.first.makeUnique()
+            moment.second.makeUnique()
+            let loop = pick(Kernels.table.pointee.adamw, parameter.dtype)
+            let size = parameter.dtype.size
+            let (beta1, beta2, epsilon) = (beta1, beta2, epsilon)
+            parameter.write { w in
+                gradient.read { g in
+                    moment.first.write { m in
+                        moment.second.write { v in
+                            parallelFor(gradient.count, grain: 4096) { range in
+                                let at = range.lowerBound * size
+                                loop(
+                                    w + at, g + at, m + at, v + at, range.count, rate * group.rateFactor, beta1, beta2,
+                                    epsilon, group.weightDecay, correction1, correction2)
+                            }
+                        }
+                    }
+                }
             }
-        }
-        let (beta1, beta2, epsilon) = (beta1, beta2, epsilon)
-        withExtendedLifetime(kept) {
-            parallelFor(moves.count) { index in
-                let move = moves[index]
-                pick(Kernels.table.pointee.adamw, move.dtype)(
-                    move.parameter, move.gradient, move.first, move.second, move.count, move.rate, beta1, beta2,
-                    epsilon,
-                    move.decay, correction1, correction2)
-            }
+            moments[path] = moment
         }
     }
 
