@@ -1,5 +1,4 @@
 import Fovea
-import Synchronization
 
 // What a reducer takes for itself: reading with it, less reading where as many tokens go and nobody decides which.
 
@@ -16,7 +15,7 @@ extension [any LayerReducer] {
 /// A reducer that notes how many visual tokens of each sample it leaves in each layer.
 private final class RecordingReducer: LayerReducer {
     let base: any LayerReducer
-    let left = Mutex<[Int: [Int]]>([:])
+    let left = Lock<[Int: [Int]]>([:])
 
     init(_ base: any LayerReducer) { self.base = base }
 
