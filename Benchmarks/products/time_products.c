@@ -116,6 +116,7 @@ int main(void) {
         product = (struct ck_product){
             .m = m, .n = n, .k = k, .a = a, .a_row = ta ? 1 : (ptrdiff_t)k, .a_column = ta ? (ptrdiff_t)m : 1, .b = b,
             .b_row = tb ? 1 : (ptrdiff_t)n, .b_column = tb ? (ptrdiff_t)k : 1, .c = c, .c_row = (ptrdiff_t)n,
+            .groups = 1,
         };
         transposed_a = (int)ta, transposed_b = (int)tb;
         printf("%-9s %-17s %5lu %5lu %5lu  Gflop/s:", step, name, m, n, k);

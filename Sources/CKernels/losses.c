@@ -3,9 +3,11 @@
 
 #include "CKernels.h"
 
+// Inlined for each kind and result, so that a loop asks for neither.
 #define DEFINE_LOSS(T, TYPE, EXP, LOG, LOG1P, FABS)                                                             \
-    static void loss_##TYPE(enum ck_loss_kind kind, const T *x, const T *t, const T *weight, T delta, T *loss,   \
-                            T *dx, T *dt, size_t n) {                                                           \
+    static inline __attribute__((always_inline)) void loss_##TYPE(                                              \
+        const enum ck_loss_kind kind, const T *x, const T *t, const T *weight, T delta, T *loss, T *dx, T *dt,   \
+        size_t n) {                                                                                             \
         for (size_t i = 0; i < n; i++) {                                                                        \
             const T d = x[i] - t[i];                                                                            \
             T value = 0, by_x = 0, by_t = 0;                                                                    \
@@ -60,9 +62,25 @@ DEFINE_LOSS(double, f64, exp, log, log1p, fabs)
 
 void ck_loss(enum ck_loss_kind kind, int type, const void *x, const void *t, const void *weight, double parameter,
              void *loss, void *dx, void *dt, size_t n) {
-    if (type == 0) {
-        loss_f32(kind, x, t, weight, (float)parameter, loss, dx, dt, n);
-    } else {
-        loss_f64(kind, x, t, weight, parameter, loss, dx, dt, n);
+#define EACH(kind, TYPE, T) \
+    if (loss) loss_##TYPE(kind, x, t, weight, (T)parameter, loss, NULL, NULL, n); \
+    if (dx) loss_##TYPE(kind, x, t, weight, (T)parameter, NULL, dx, NULL, n); \
+    if (dt) loss_##TYPE(kind, x, t, weight, (T)parameter, NULL, NULL, dt, n);
+#define CASE(kind) \
+    case kind: \
+        if (type == 0) { \
+            EACH(kind, f32, float) \
+        } else { \
+            EACH(kind, f64, double) \
+        } \
+        break;
+    switch (kind) {
+        CASE(CK_LOSS_MSE)
+        CASE(CK_LOSS_HUBER)
+        CASE(CK_LOSS_BINARY_CROSS_ENTROPY)
+        CASE(CK_LOSS_KL)
+        CASE(CK_LOSS_KL_LOG_TARGET)
     }
+#undef CASE
+#undef EACH
 }

@@ -74,10 +74,10 @@ public struct PerceiverResampler: Module {
             visitor.module("feedForward", &feedForward)
         }
 
-        /// Latents z [M, R, D] look at tokens and at themselves → [M, R, D].
+        /// Latents z look at tokens and at themselves → [M, R, D].
         ///
         /// - Parameters:
-        ///   - z: [M, R, D].
+        ///   - z: [M, R, D], or [1, R, D] where they are the same for all media.
         ///   - x: the tokens [M, N, D] normed without weight and bias: in that form they are the same for all layers.
         ///   - mask: bool, broadcast to [M, H, R, N + R].
         ///   - taps: what the attention shall hand out.
@@ -91,10 +91,13 @@ public struct PerceiverResampler: Module {
             return (z + feedForward(feedForwardNorm(z)), tapped)
         }
 
-        /// Keys and values of normed tokens x [M, N, D] and, behind them, of latents [M, R, D].
+        /// Keys and values of normed tokens x [M, N, D] and, behind them, of latents [M, R, D] or [1, R, D].
         private func context(_ x: Tensor, _ latents: Tensor) -> MultiHeadAttention.Context {
             func joined(_ projection: Linear) -> Tensor {
-                concatenated([mediaNorm.folded(into: projection)(x), projection(latents)], axis: 1)
+                let folded = mediaNorm.folded(into: projection)
+                return joinedLinear([
+                    (x, folded.weight, folded.bias), (latents, projection.weight, projection.bias),
+                ])
             }
             return attention.context(keys: joined(attention.key), values: joined(attention.value))
         }
@@ -201,12 +204,13 @@ public struct PerceiverResampler: Module {
             return concatenated([mask, always], axis: 1).unsqueezed(1).unsqueezed(1)
         }
         let x = layers.first?.mediaNorm.normalized(x) ?? x
-        var z = latents.expanded(to: [x.shape[0]] + latents.shape)
+        // The same for all media, and so computed once, until the first layer has added what they see of each.
+        var z = latents.unsqueezed(0)
         var tapped: [Tensor] = []
         for (index, layer) in layers.enumerated() {
             (z, tapped) = layer(z, x, mask: visible, taps: index == layers.count - 1 ? taps : [])
         }
-        return (norm?.callAsFunction(z) ?? z, tapped)
+        return ((norm?.callAsFunction(z) ?? z).expanded(to: [x.shape[0]] + latents.shape), tapped)
     }
 }
 
@@ -245,6 +249,7 @@ extension PerceiverResampler: Compressor {
 
     public var keepsPlaces: Bool { false }
 
+    /// Of one sample. In a batch what the first layer makes of its latents is made once.
     public func cost(_ input: TokenShape) -> Cost {
         let count = latents.shape[0]
         let keys = input.count + count

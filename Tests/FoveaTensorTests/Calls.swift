@@ -116,6 +116,12 @@ struct ShapedCall: Sendable {
             "linear": [
                 .init("rows", [200, 130], [150, 130], [150]), .init("batch without bias", [4, 61, 130], [150, 130]),
             ],
+            // More samples than threads, and fewer; parts below and above the size of a chunk.
+            "joinedLinear": [
+                .init("two parts", [9, 61, 130], [80, 130], [80], [9, 7, 40], [80, 40], [80]),
+                .init("two parts", [3, 90, 110], [130, 110], [130], [3, 70, 130], [130, 130], [130]),
+                .init("broadcast", [20, 40, 64], [70, 64], [70], [1, 8, 64], [70, 64], [70]),
+            ],
             "softmax": [.init("last", [3001, 35]), .init("first", [35, 3001])],
             "logSoftmax": [.init("last", [3001, 35]), .init("first", [35, 3001])],
             "layerNorm": [
@@ -175,6 +181,13 @@ struct ShapedCall: Sendable {
             return [
                 .init("rows", [2, n], [3, n], [3]), .init("rows", [n, 2], [3, 2], [3]),
                 .init("rows", [2, 3], [n, 3], [n]), .init("batch without bias", [1, 2, n], [3, n]),
+            ]
+        case "joinedLinear":
+            return [
+                .init("two parts", [2, 3, n], [3, n], [3], [2, 1, 2], [3, 2], [3]),
+                .init("two parts", [2, n, 2], [3, 2], [3], [2, 2, 2], [3, 2], [3]),
+                .init("broadcast", [n, 2, 3], [2, 3], [2], [1, 3, 2], [2, 2], [2]),
+                .init("one part of one sample", [2, 3], [n, 3], [n]),
             ]
         case "softmax", "logSoftmax": return [.init("tail", [2, n]), .init("first", [n, 2])]
         case "layerNorm": return [.init("tail", [2, 2, n], [n], [n]), .init("affine", [n, 3], [3], [3])]

@@ -102,11 +102,13 @@ struct MatrixProductTests {
                 let place =
                     "\(String(cString: table.pointee.name)): \(m) × \(n) × \(k), \(left) by \(right), onto \(addend)"
                 var product = ck_product(
-                    m: m, n: n, k: k, a: matrixA.pointer, a_row: a.row, a_column: a.column, b: matrixB.pointer,
+                    m: m, n: n, k: k, a: matrixA.pointer, a_row: a.row, a_column: a.column, a_run: 0, a_run_step: 0,
+                    b: matrixB.pointer,
                     b_row: b.row, b_column: b.column,
                     addend: addend == "C"
                         ? UnsafeRawPointer(c.pointer) : addend == "nothing" ? nil : .init(bias.pointer),
-                    addend_row: addend == "C" ? n + gap : 0, c: c.pointer, c_row: n + gap, is_few_rows: 0,
+                    addend_row: addend == "C" ? n + gap : 0, c: c.pointer, c_row: n + gap, groups: 1, a_group: 0,
+                    c_group: 0, is_few_rows: 0,
                     is_b_bfloat16: 0)
                 let workspace = Guarded(bytes: pick(table.pointee.product_workspace, type)(&product))
                 pick(table.pointee.product, type)(&product, workspace.pointer)
@@ -135,6 +137,47 @@ struct MatrixProductTests {
         }
     }
 
+    @Test("several A with one B, and columns that come in runs", arguments: [DType.float32, .float64])
+    func groupsAndRuns(type: DType) {
+        let (groups, m, n, gap) = (5, 9, 37, 3)
+        // Groups of A below and above what is packed at once, and blocks of k that end within a run.
+        for (run, runs) in [(4, 3), (64, 7), (1, 900)] {
+            let k = run * runs
+            let (a, b) = (Self.numbers(groups * m * k, 5), Self.numbers(k * n, 6))
+            let (left, right) = (Guarded(a, type), Guarded(b, type))
+            let allowed = Self.units * (type == .float32 ? 0x1p-24 : 0x1p-53) * Double(k)
+            for table in Self.tables {
+                for isRuns in [false, true] {
+                    let c = Guarded([Double](repeating: 7, count: groups * (m * n + gap)), type)
+                    var product = ck_product(
+                        m: m, n: n, k: k, a: left.pointer, a_row: isRuns ? 1 : k, a_column: isRuns ? m : 1,
+                        a_run: isRuns ? run : 0, a_run_step: isRuns ? 2 * run * m : 0, b: right.pointer, b_row: n,
+                        b_column: 1, addend: nil, addend_row: 0, c: c.pointer, c_row: n,
+                        groups: isRuns ? 1 : groups, a_group: m * k, c_group: m * n + gap, is_few_rows: 0,
+                        is_b_bfloat16: 0)
+                    let workspace = Guarded(bytes: pick(table.pointee.product_workspace, type)(&product))
+                    pick(table.pointee.product, type)(&product, workspace.pointer)
+                    let place = "\(String(cString: table.pointee.name)), \(type), runs of \(run): \(isRuns)"
+                    for group in 0..<(isRuns ? 1 : groups) {
+                        for i in 0..<m {
+                            for j in 0..<n {
+                                let expected = (0..<k).reduce(0.0) { sum, p in
+                                    let at = isRuns ? p / run * 2 * run * m + p % run * m + i : (group * m + i) * k + p
+                                    return sum + a[at] * b[p * n + j]
+                                }
+                                guard (c[group * (m * n + gap) + i * n + j] - expected).magnitude <= allowed else {
+                                    Issue.record("\(place): wrong at \((group, i, j))")
+                                    return
+                                }
+                            }
+                        }
+                        #expect(c[group * (m * n + gap) + m * n] == 7, "\(place): wrote between the groups")
+                    }
+                }
+            }
+        }
+    }
+
     // MARK: Bits
 
     @Test("AVX2 and AVX-512 give the same bits, in whichever rows and columns a product is cut")
@@ -148,8 +191,10 @@ struct MatrixProductTests {
                 for columns in stride(from: 0, to: n, by: cut) {
                     var part = ck_product(
                         m: min(cut, m - rows), n: min(cut, n - columns), k: k, a: a.pointer + 4 * rows * k, a_row: k,
-                        a_column: 1, b: b.pointer + 4 * columns, b_row: n, b_column: 1, addend: nil, addend_row: 0,
-                        c: c.pointer + 4 * (rows * n + columns), c_row: n, is_few_rows: 0, is_b_bfloat16: 0)
+                        a_column: 1, a_run: 0, a_run_step: 0, b: b.pointer + 4 * columns, b_row: n, b_column: 1,
+                        addend: nil, addend_row: 0,
+                        c: c.pointer + 4 * (rows * n + columns), c_row: n, groups: 1, a_group: 0, c_group: 0,
+                        is_few_rows: 0, is_b_bfloat16: 0)
                     let workspace = Guarded(bytes: table.pointee.product_workspace.0!(&part))
                     table.pointee.product.0!(&part, workspace.pointer)
                 }
@@ -221,8 +266,10 @@ struct MatrixProductTests {
                 let (a, b) = (Guarded(left, .float32), Guarded(right, .float32))
                 let c = Guarded([Double](repeating: 1, count: m * n), .float32)
                 var product = ck_product(
-                    m: m, n: n, k: k, a: a.pointer, a_row: k, a_column: 1, b: b.pointer, b_row: n, b_column: 1,
-                    addend: nil, addend_row: 0, c: c.pointer, c_row: n, is_few_rows: 0, is_b_bfloat16: 0)
+                    m: m, n: n, k: k, a: a.pointer, a_row: k, a_column: 1, a_run: 0, a_run_step: 0, b: b.pointer,
+                    b_row: n, b_column: 1,
+                    addend: nil, addend_row: 0, c: c.pointer, c_row: n, groups: 1, a_group: 0, c_group: 0,
+                    is_few_rows: 0, is_b_bfloat16: 0)
                 let workspace = Guarded(bytes: table.pointee.product_workspace.0!(&product))
                 table.pointee.product.0!(&product, workspace.pointer)
                 for i in 0..<m {
@@ -245,8 +292,10 @@ struct MatrixProductTests {
             let (sa, sb) = (left.strides(m, k), right.strides(k, n))
             let expected = Guarded([Double](repeating: 0, count: m * n), type)
             var product = ck_product(
-                m: m, n: n, k: k, a: a.pointer, a_row: sa.row, a_column: sa.column, b: b.pointer, b_row: sb.row,
-                b_column: sb.column, addend: nil, addend_row: 0, c: expected.pointer, c_row: n, is_few_rows: 0,
+                m: m, n: n, k: k, a: a.pointer, a_row: sa.row, a_column: sa.column, a_run: 0, a_run_step: 0,
+                b: b.pointer, b_row: sb.row,
+                b_column: sb.column, addend: nil, addend_row: 0, c: expected.pointer, c_row: n, groups: 1, a_group: 0,
+                c_group: 0, is_few_rows: 0,
                 is_b_bfloat16: 0)
             ck_blas_product(Int32(type.kernelIndex), &product)
             for table in Self.tables {

@@ -109,7 +109,8 @@ struct ProcessTests {
                         for (position, (a, b)) in zip(expected, computed()).enumerated() {
                             let isLongSum =
                                 ["layerNorm", "rmsNorm"].contains(op.name) && position == 2
-                                || ["matmul", "linear", "outer", "einsum", "convolution"].contains(op.name)
+                                || ["matmul", "linear", "joinedLinear", "outer", "einsum", "convolution"].contains(
+                                    op.name)
                             expectClose(
                                 b, a, tolerance: units(op, position) * unit, floor: isLongSum ? 64 : 1,
                                 "\(op.name), “\(call.label)” on \(call.shapes), \(type), result \(position)")

@@ -141,6 +141,26 @@ struct Reference: Sendable {
             let y = product(x, transposed)
             return inputs.count == 3 ? Grid.combine(y, inputs[2], +) : y
         },
+        "joinedLinear": summing(units: 4, floor: 16) { label, inputs in
+            let operands = label == "without biases, views" ? 2 : 3
+            let parts = stride(from: 0, to: inputs.count, by: operands).map { first in
+                let weight = inputs[first + 1]
+                let transposed = Grid([weight.shape[1], weight.shape[0]]) { weight[[$0[1], $0[0]]] }
+                let y = product(inputs[first], transposed)
+                return operands == 3 ? Grid.combine(y, inputs[first + 2], +) : y
+            }
+            let axis = parts[0].shape.count - 2
+            var shape = parts.reduce([]) { Grid.broadcast($0, Array($1.shape.dropLast(2))) }
+            shape += [parts.reduce(0) { $0 + $1.shape[axis] }, parts[0].shape[axis + 1]]
+            return Grid(shape) { index in
+                var index = index
+                for part in parts {
+                    if index[axis] < part.shape[axis] { return part[broadcast: index] }
+                    index[axis] -= part.shape[axis]
+                }
+                return .nan
+            }
+        },
         // neural
         "softmax": Reference((1e-12, 1e-3), (8, 1e-3)) { label, inputs in
             inputs[0].lines(axis(label)) { line in

@@ -26,6 +26,16 @@ let tensorMistakes: [TrapCase] = [
     TrapCase("linear's types", saying: "linear: the types differ") {
         _ = linear(zeros(2, 4), weight: .zeros([5, 4], dtype: .float64))
     },
+    TrapCase("parts", saying: "joinedLinear: no parts were given") { _ = joinedLinear([]) },
+    TrapCase("a part's input", saying: "joinedLinear: the input's last axis", "[1, 2, 3]", "[5, 4]") {
+        _ = joinedLinear([(zeros(1, 2, 3), zeros(5, 4), nil)])
+    },
+    TrapCase("widths of parts", saying: "joinedLinear: inputs [..., N, C] of one type", "[2, 3]", "[2, 4]") {
+        _ = joinedLinear([(zeros(2, 3), zeros(5, 3), nil), (zeros(2, 4), zeros(6, 4), nil)])
+    },
+    TrapCase("samples of parts", saying: "joinedLinear: the axes before the last two", "[3, 2, 4]", "[2, 2, 4]") {
+        _ = joinedLinear([(zeros(3, 2, 4), zeros(5, 4), nil), (zeros(2, 2, 4), zeros(5, 4), nil)])
+    },
     // Element by element
     TrapCase("sum of shapes", saying: "+: the shapes do not broadcast", "float32 [2, 3], float32 [2]") {
         _ = zeros(2, 3) + zeros(2)

@@ -265,6 +265,12 @@ REST = {
     "logSumExp": along("torch.logsumexp(a, {})", all="dim=(0, 1)", scalar="dim=0"),
     "matmul": "torch.matmul(a, b)",
     "linear": "F.linear(a, b, c)",
+    "joinedLinear": {
+        "broadcast": "torch.cat([F.linear(*inputs[:3]), F.linear(*inputs[3:]).expand(3, -1, -1)], -2)",
+        "one part of one sample": "F.linear(*inputs)",
+        "without biases, views": "torch.cat([F.linear(a, b), F.linear(c, d)], -2)",
+        "": "torch.cat([F.linear(*inputs[:3]), F.linear(*inputs[3:])], -2)",
+    },
     "einsum": "torch.einsum(label, *inputs)",
     "outer": "torch.outer(a, b)",
     "qr": {

@@ -71,12 +71,19 @@ struct ck_product {
     size_t m, n, k;
     const void *a;
     ptrdiff_t a_row, a_column;
+    // Where A's columns are not evenly spaced: they come in runs of so many, whose beginnings are a_run_step elements apart.
+    // 0 where they are.
+    size_t a_run;
+    ptrdiff_t a_run_step;
     const void *b;
     ptrdiff_t b_row, b_column;
     const void *addend;
     ptrdiff_t addend_row;
     void *c;
     ptrdiff_t c_row;
+    // So many products with one B, and one row as addend: their A are a_group elements apart, their C c_group. 1 for one.
+    size_t groups;
+    ptrdiff_t a_group, c_group;
     // Whether each element is a sum of its own along the rows of A and the columns of B, which must lie without gaps: for
     // few rows, where packing B would cost more than it saves.
     int is_few_rows;
@@ -350,7 +357,7 @@ void ck_resample_transposed(int type, const struct ck_resampling *s, const void 
 // MARK: The one seam to BLAS
 
 // The same product by BLAS, on the calling thread. `type` is 0 for float32, 1 for float64. A and B must each have a
-// stride of 1; the addend must be C or NULL.
+// stride of 1; the addend must be C or NULL; A has no runs, and there is one product alone.
 void ck_blas_product(int type, const struct ck_product *x);
 // Tells BLAS to stay on the calling thread; the workers are ours.
 void ck_blas_single_threaded(void);
@@ -376,6 +383,14 @@ int ck_svd(int type, int m, int n, void *a, void *u, void *s, void *vt);
 int ck_eigen(int type, int n, void *a, void *values);
 // b [m, n] becomes op(T)⁻¹·b, or b·op(T)⁻¹ where `right` is set; all row-major. Of T one triangle is read.
 void ck_triangular_solve(int type, int right, int upper, int transpose, int m, int n, const void *t, void *b);
+
+// MARK: Working memory
+
+// At least so many bytes at a multiple of 512, until they are given back; NULL where there is no memory. A thread gets the
+// same again at each call: it has them in its cache, where a pool would hand it what another has just written to. They are
+// freed with the thread.
+void *ck_take_scratch(size_t bytes);
+void ck_return_scratch(void *memory);
 
 // MARK: What this thread records on
 

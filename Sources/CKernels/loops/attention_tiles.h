@@ -17,7 +17,7 @@
 CK_INLINE void CK_NAME2(attention_tile, TYPE)(const int rows, const int vectors, size_t k, const T *a, ptrdiff_t ar,
                                               ptrdiff_t ak, const T *b, ptrdiff_t br, T *c, ptrdiff_t cr,
                                               const T *scale) {
-    VEC sum[6][4];
+    VEC sum[8][4];
     CK_UNROLL for (int r = 0; r < rows; r++) {
         CK_UNROLL for (int v = 0; v < vectors; v++) {
             sum[r][v] = scale ? *(const VEC *)(c + r * cr + v * SPAN) * scale[r] : (VEC){0};
@@ -47,6 +47,8 @@ CK_INLINE void CK_NAME2(attention_panel, TYPE)(const int vectors, size_t m, size
     CK_NAME2(attention_tile, TYPE)(rows, vectors, k, a + (ptrdiff_t)r * ar, ar, ak, b, br, c + (ptrdiff_t)r * cr, cr, \
                                    scale ? scale + r : 0); \
     r += rows
+    // One vector of columns leaves registers for more rows; with 8 queries, all of them.
+    while (vectors == 1 && r + 8 <= m) { STEP(8); }
     while (r + TILE_ROWS <= m) { STEP(TILE_ROWS); }
     if (r + 4 <= m) { STEP(4); }
     if (r + 2 <= m) { STEP(2); }

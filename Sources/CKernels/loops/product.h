@@ -173,14 +173,21 @@ CK_WIDE static void CK_NAME2(pack, TYPE)(const void *b_, ptrdiff_t br, ptrdiff_t
     }
 }
 
-// A[m, k] as described above.
-CK_WIDE static void CK_NAME2(pack_left, TYPE)(const T *a, ptrdiff_t ar, ptrdiff_t ac, size_t m, size_t k, T *y) {
-    if (ac == 1) {
-        for (size_t r = 0; r < m; r++) memcpy(y + r * LEFT_ROW, a + (ptrdiff_t)r * ar, k * sizeof(T));
+// Whether a packed A has its rows next to each other, else its columns.
+static int CK_NAME2(packs_rows, TYPE)(const struct ck_product *x) { return x->a_column == 1 && !x->a_run; }
+
+// A[m, k] as described above, from column `first` on.
+CK_WIDE static void CK_NAME2(pack_left, TYPE)(const struct ck_product *x, const T *a, size_t first, size_t m, size_t k,
+                                              T *y) {
+    const ptrdiff_t ar = x->a_row, ac = x->a_column;
+    if (CK_NAME2(packs_rows, TYPE)(x)) {
+        for (size_t r = 0; r < m; r++) memcpy(y + r * LEFT_ROW, a + (ptrdiff_t)r * ar + first, k * sizeof(T));
         return;
     }
+    const ptrdiff_t run = (ptrdiff_t)x->a_run;
+    ptrdiff_t within = run ? (ptrdiff_t)first % run : 0;
+    const T *column = a + (run ? (ptrdiff_t)first / run * x->a_run_step + within * ac : (ptrdiff_t)first * ac);
     for (size_t p = 0; p < k; p++, y += LEFT_ROWS) {
-        const T *column = a + (ptrdiff_t)p * ac;
         size_t r = 0;
         if (ar == 1) {
             for (; r + LANES <= m; r += LANES) {
@@ -189,6 +196,11 @@ CK_WIDE static void CK_NAME2(pack_left, TYPE)(const T *a, ptrdiff_t ar, ptrdiff_
             }
         }
         for (; r < m; r++) y[r] = column[(ptrdiff_t)r * ar];
+        column += ac;
+        if (run && ++within == run) {
+            within = 0;
+            column += x->a_run_step - run * ac;
+        }
     }
 }
 
@@ -197,10 +209,11 @@ CK_WIDE static void CK_NAME2(pack_left, TYPE)(const T *a, ptrdiff_t ar, ptrdiff_
 // Packing a matrix pays once a few tiles read it. Rows of A that lie row by row are as good where they are, unless a page
 // apart: then those of a tile crowd into one place of the cache.
 static int CK_NAME2(packs_left, TYPE)(const struct ck_product *x) {
+    if (x->a_run) return 1;
     return x->n > 2 * PANEL && (x->a_column != 1 || x->a_row % (ptrdiff_t)(4096 / sizeof(T)) == 0);
 }
 static int CK_NAME2(packs_right, TYPE)(const struct ck_product *x) {
-    return x->b_column != 1 || x->m > 2 * CK_TILE_ROWS || x->is_b_bfloat16;
+    return x->b_column != 1 || x->m * x->groups > 2 * CK_TILE_ROWS || x->is_b_bfloat16;
 }
 
 // The elements of B that are packed at a time.
@@ -210,7 +223,7 @@ static size_t CK_NAME2(right_count, TYPE)(const struct ck_product *x) {
 }
 
 static size_t CK_NAME2(product_workspace, TYPE)(const struct ck_product *x) {
-    const size_t left = x->a_column == 1 ? (x->m < LEFT_ROWS ? x->m : LEFT_ROWS) * LEFT_ROW
+    const size_t left = CK_NAME2(packs_rows, TYPE)(x) ? (x->m < LEFT_ROWS ? x->m : LEFT_ROWS) * LEFT_ROW
                                          : (x->k < BLOCK ? x->k : BLOCK) * LEFT_ROWS;
     return (CK_NAME2(right_count, TYPE)(x) + (CK_NAME2(packs_left, TYPE)(x) ? left : 0)) * sizeof(T);
 }
@@ -290,6 +303,7 @@ static void CK_NAME2(product, TYPE)(const struct ck_product *x, void *workspace)
         return;
     }
     const int packs_left = CK_NAME2(packs_left, TYPE)(x), packs_right = CK_NAME2(packs_right, TYPE)(x);
+    const int packs_rows = CK_NAME2(packs_rows, TYPE)(x);
     const size_t blocks = x->k > BLOCK ? (x->k + BLOCK - 1) / BLOCK : 1;
     T *right = workspace, *left = right + CK_NAME2(right_count, TYPE)(x);
     for (size_t j = 0; j < x->n; j += STRIP) {
@@ -303,18 +317,24 @@ static void CK_NAME2(product, TYPE)(const struct ck_product *x, void *workspace)
                 CK_NAME2(pack, TYPE)(b, br, x->b_column, k, n, x->is_b_bfloat16, right);
                 b = right, br = PANEL, panel = (ptrdiff_t)(PANEL * k);
             }
-            for (size_t i = 0; i < x->m; i += LEFT_ROWS) {
-                const size_t m = x->m - i < LEFT_ROWS ? x->m - i : LEFT_ROWS;
-                const T *a = (const T *)x->a + (ptrdiff_t)i * x->a_row + (ptrdiff_t)first * x->a_column;
-                ptrdiff_t ar = x->a_row, ac = x->a_column;
-                if (packs_left) {
-                    CK_NAME2(pack_left, TYPE)(a, ar, ac, m, k, left);
-                    a = left, ar = ac == 1 ? LEFT_ROW : 1, ac = ac == 1 ? 1 : LEFT_ROWS;
+            for (size_t group = 0; group < x->groups; group++) {
+                const T *rows = (const T *)x->a + (ptrdiff_t)group * x->a_group;
+                T *to = (T *)x->c + (ptrdiff_t)group * x->c_group + j;
+                for (size_t i = 0; i < x->m; i += LEFT_ROWS) {
+                    const size_t m = x->m - i < LEFT_ROWS ? x->m - i : LEFT_ROWS;
+                    const T *a = rows + (ptrdiff_t)i * x->a_row;
+                    ptrdiff_t ar = x->a_row, ac = x->a_column;
+                    if (packs_left) {
+                        CK_NAME2(pack_left, TYPE)(x, a, first, m, k, left);
+                        a = left, ar = packs_rows ? LEFT_ROW : 1, ac = packs_rows ? 1 : LEFT_ROWS;
+                    } else {
+                        a += (ptrdiff_t)first * ac;
+                    }
+                    T *c = to + (ptrdiff_t)i * x->c_row;
+                    const T *addend = x->addend ? (const T *)x->addend + (ptrdiff_t)i * x->addend_row + j : 0;
+                    CK_NAME2(tiles, TYPE)(m, n, k, a, ar, ac, b, br, panel, block > 0 ? c : addend,
+                                          block > 0 ? x->c_row : x->addend_row, c, x->c_row);
                 }
-                T *c = (T *)x->c + (ptrdiff_t)i * x->c_row + j;
-                const T *addend = x->addend ? (const T *)x->addend + (ptrdiff_t)i * x->addend_row + j : 0;
-                CK_NAME2(tiles, TYPE)(m, n, k, a, ar, ac, b, br, panel, block > 0 ? c : addend,
-                                      block > 0 ? x->c_row : x->addend_row, c, x->c_row);
             }
         }
     }

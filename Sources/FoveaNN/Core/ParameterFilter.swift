@@ -22,9 +22,10 @@ public struct ParameterFilter: Sendable {
 
     /// Parameters whose path matches the pattern: `*` stands for one component, `**` for any number of them.
     public static func path(_ pattern: String) -> ParameterFilter {
-        let pattern = pattern.split(separator: ".").map(String.init)
+        let pattern = pattern.split(separator: ".").map { Array($0.utf8) }
         return ParameterFilter { path, _ in
-            matches(pattern[...], path.split(separator: ".").map(String.init)[...])
+            var path = path
+            return path.withUTF8 { matches(pattern[...], $0[...]) }
         }
     }
 
@@ -49,12 +50,14 @@ public struct ParameterFilter: Sendable {
     }
 }
 
-private func matches(_ pattern: ArraySlice<String>, _ path: ArraySlice<String>) -> Bool {
+/// Whether a path fits a pattern, given by its components. An optimizer asks for each parameter in each step: nothing is
+/// allocated.
+private func matches(_ pattern: ArraySlice<[UInt8]>, _ path: Slice<UnsafeBufferPointer<UInt8>>) -> Bool {
     guard let first = pattern.first else { return path.isEmpty }
     let rest = pattern.dropFirst()
-    if first == "**" {
-        return (path.startIndex...path.endIndex).contains { matches(rest, path[$0...]) }
-    }
-    guard let component = path.first, first == "*" || first == component else { return false }
-    return matches(rest, path.dropFirst())
+    let component = path.prefix { $0 != UInt8(ascii: ".") }
+    let tail = path.dropFirst(component.count + 1)
+    if first.elementsEqual("**".utf8) { return matches(rest, path) || !path.isEmpty && matches(pattern, tail) }
+    guard !path.isEmpty, first.elementsEqual("*".utf8) || first.elementsEqual(component) else { return false }
+    return matches(rest, tail)
 }

@@ -18,7 +18,7 @@ extension Op {
         // shape
         .reshape, .permute, .expand, .slice, .concatenate, .cast,
         // products
-        .matmul, .linear,
+        .matmul, .linear, .joinedLinear,
         // neural
         .softmax, .logSoftmax, .layerNorm, .attention, .dropout, .crossEntropy,
     ]

@@ -253,8 +253,9 @@ struct AttentionCall {
         let work = batch * heads * rows * columns * (arguments.width + arguments.value_width)
         let worthwhile = Swift.max(1, Swift.min(AttentionCall.pieces, work / AttentionCall.leastWork))
         parallelFor(units, grain: Swift.max(1, (units + worthwhile - 1) / worthwhile)) { range in
-            let memory = Storage(byteCount: workspace)
-            for unit in range { body(unit, memory.pointer) }
+            withScratch(workspace) { memory in
+                for unit in range { body(unit, memory) }
+            }
         }
     }
 }

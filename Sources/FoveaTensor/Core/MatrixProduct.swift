@@ -12,6 +12,10 @@ package enum MatrixProduct {
         var pointer: UnsafeRawPointer
         var row: Int
         var column: Int
+        /// Where the columns are not evenly spaced: they come in runs of so many, whose beginnings are `runStep` elements apart.
+        /// On the left alone; 0 where they are.
+        var run = 0
+        var runStep = 0
         /// Whether the elements are of bfloat16; on the right alone, with columns that have no gaps.
         var isBFloat16 = false
 
@@ -19,7 +23,8 @@ package enum MatrixProduct {
 
         /// Whether BLAS can read it: row by row without gaps, or column by column.
         func isForBLAS(_ rows: Int, _ columns: Int) -> Bool {
-            (column == 1 || columns == 1) && (row >= columns || rows == 1)
+            guard run == 0 else { return false }
+            return (column == 1 || columns == 1) && (row >= columns || rows == 1)
                 || (row == 1 || rows == 1) && (column >= rows || columns == 1)
         }
     }
@@ -30,8 +35,17 @@ package enum MatrixProduct {
         var row: Int
     }
 
-    /// Where the matrices of a product lie, in elements after those of the first of its kind.
-    typealias Offsets = (a: Int, b: Int, c: Int)
+    /// How several products of one shape lie: a box of them, and along each of its axes the elements from one A, B and C to
+    /// the next.
+    struct Batch {
+        var shape: [Int]
+        var steps: [[Int]]
+
+        static let one = Batch(shape: [], steps: [[], [], []])
+
+        /// Whether all have one B, and even steps between their A and their C.
+        var sharesB: Bool { shape.isEmpty || shape.count == 1 && steps[1][0] == 0 }
+    }
 
     // MARK: Counting
 
@@ -51,59 +65,64 @@ package enum MatrixProduct {
         m <= 8 && n * k >= 1 << 17 && a.column == 1 && b.row == 1
     }
 
-    /// C[m, n] = addend + A·B, with C row-major, `stride` elements from row to row.
+    /// C[m, n] = addend + A·B, with C row-major, `stride` elements from row to row; for a batch of them, all with one addend.
     static func multiply(
-        _ m: Int, _ n: Int, _ k: Int, _ a: Operand, _ b: Operand, addend: Addend? = nil,
+        _ m: Int, _ n: Int, _ k: Int, _ a: Operand, _ b: Operand, batch: Batch = .one, addend: Addend? = nil,
         into c: UnsafeMutableRawPointer, stride: Int, _ dtype: DType
     ) {
-        multiply(1, m, n, k, a, b, addend: addend, into: c, stride: stride, dtype) { _ in
-            { (0, 0, 0) }
-        }
-    }
-
-    /// Several products of one shape. `walk` makes, for the number of a product, a function that gives the offsets of
-    /// that one, then of the next, and so on.
-    static func multiply(
-        _ products: Int, _ m: Int, _ n: Int, _ k: Int, _ a: Operand, _ b: Operand, addend: Addend? = nil,
-        into c: UnsafeMutableRawPointer, stride: Int, _ dtype: DType, walk: (_ product: Int) -> () -> Offsets
-    ) {
+        let products = batch.shape.reduce(1, *)
         guard m > 0, n > 0, products > 0 else { return }
         count(multiplyAdds: products * m * n * k)
         let (type, size) = (dtype.kernelIndex, dtype.size)
         let table = Kernels.table.pointee
-        let isFewRows = products == 1 && isForFewRows(m, n, k, a, b)
+        let isFewRows = products == 1 && a.run == 0 && isForFewRows(m, n, k, a, b)
         let isBLAS =
             table.prefers_blas != 0 && k > 0 && !isFewRows && !b.isBFloat16 && a.isForBLAS(m, k) && b.isForBLAS(k, n)
         let panel = type == 0 ? table.panel.0 : table.panel.1
-        let grid = Grid(products, m, n, k, panel: panel, threads: isBLAS ? threadsForBLAS : Workers.count)
+        let threads = isBLAS ? threadsForBLAS : Workers.count
+        let grid = Grid(products, m, n, k, panel: panel, threads: threads, sharesB: batch.sharesB)
         var whole = ck_product(
             m: grid.largest.rows, n: grid.largest.columns, k: k, a: a.pointer, a_row: a.row, a_column: a.column,
-            b: b.pointer, b_row: b.row, b_column: b.column, addend: addend?.pointer, addend_row: addend?.row ?? 0,
-            c: c, c_row: stride, is_few_rows: isFewRows ? 1 : 0, is_b_bfloat16: b.isBFloat16 ? 1 : 0)
+            a_run: a.run, a_run_step: a.runStep, b: b.pointer, b_row: b.row, b_column: b.column,
+            addend: addend?.pointer, addend_row: addend?.row ?? 0,
+            c: c, c_row: stride, groups: 1, a_group: batch.steps[0].first ?? 0, c_group: batch.steps[2].first ?? 0,
+            is_few_rows: isFewRows ? 1 : 0, is_b_bfloat16: b.isBFloat16 ? 1 : 0)
         let loop = pick(table.product, dtype)
+        // Whole products with one B are one call: it is packed once.
+        let isTogether = batch.sharesB && grid.tiles == 1 && !isBLAS && !isFewRows
+        if isTogether { whole.groups = min(products, grid.grain) }
         let bytes = isBLAS || isFewRows ? 0 : pick(table.product_workspace, dtype)(&whole)
         let product = whole
-        parallelFor(products * grid.tiles, grain: grid.grain) { range in
-            let workspace = bytes > 0 ? StoragePool.allocate(bytes) : nil
-            defer { if let workspace { StoragePool.release(workspace, bytes) } }
-            let next = walk(range.lowerBound / grid.tiles)
-            var offsets = next()
+        func run(_ range: Range<Int>, _ workspace: UnsafeMutableRawPointer?) {
+            if isTogether {
+                var part = product
+                part.groups = range.count
+                part.a += range.lowerBound * part.a_group * size
+                part.c += range.lowerBound * part.c_group * size
+                loop(&part, workspace)
+                return
+            }
+            var walk = BoxWalk(batch.shape, batch.steps, from: range.lowerBound / grid.tiles)
             for index in range {
                 let tile = index % grid.tiles
-                if tile == 0, index > range.lowerBound { offsets = next() }
+                if tile == 0, index > range.lowerBound { walk.advance() }
+                let offsets = walk.offsets
                 let (rows, columns) = grid[tile]
                 var part = product
                 part.m = rows.count
                 part.n = columns.count
-                part.a += (offsets.a + rows.lowerBound * a.row) * size
-                part.b += (offsets.b + columns.lowerBound * b.column) * (b.isBFloat16 ? 2 : size)
-                part.c += (offsets.c + rows.lowerBound * stride + columns.lowerBound) * size
+                part.a += (offsets.0 + rows.lowerBound * a.row) * size
+                part.b += (offsets.1 + columns.lowerBound * b.column) * (b.isBFloat16 ? 2 : size)
+                part.c += (offsets.2 + rows.lowerBound * stride + columns.lowerBound) * size
                 if let addend {
                     part.addend += (rows.lowerBound * addend.row + columns.lowerBound) * size
                     if isBLAS { copyAddend(of: &part, size) }
                 }
                 if isBLAS { ck_blas_product(Int32(type), &part) } else { loop(&part, workspace) }
             }
+        }
+        parallelFor(products * grid.tiles, grain: grid.grain) { range in
+            if bytes > 0 { withScratch(bytes) { run(range, $0) } } else { run(range, nil) }
         }
     }
 
@@ -131,13 +150,14 @@ private struct Grid {
     /// Multiply-adds that are worth waking a worker for: a few microseconds.
     private static let chunkWork = 1 << 18
 
-    init(_ products: Int, _ m: Int, _ n: Int, _ k: Int, panel: Int, threads: Int) {
+    init(_ products: Int, _ m: Int, _ n: Int, _ k: Int, panel: Int, threads: Int, sharesB: Bool) {
         (self.m, self.n, self.panel) = (m, n, panel)
         let work = m * n * k
         // A large product is cut finer than there are threads, since one of them may be held up.
         let wanted = work * products > Grid.chunkWork << 6 ? 2 * threads : threads
         let tiles = min(work / Grid.chunkWork, (wanted + products - 1) / products)
-        grain = max(1, Grid.chunkWork / max(1, work))
+        let together = sharesB && tiles <= 1 ? (products + wanted - 1) / wanted : 1
+        grain = max(together, Grid.chunkWork / max(1, work))
         guard tiles > 1 else { return }
         let panels = (n + panel - 1) / panel
         var least = Int.max
@@ -194,62 +214,74 @@ extension Tensor {
         if y.count == 0 { return y }
         let right = b.layoutStrides
         if b.rank == 2 {
-            // One matrix on the right: all rows of the batch in one product.
-            let left = a.asRows()
-            left.tensor.read { leftPointer in
-                b.read { rightPointer in
-                    y.write { target in
-                        MatrixProduct.multiply(
-                            y.count / n, n, k, .init(pointer: leftPointer, row: left.row, column: left.column),
-                            .init(pointer: rightPointer, row: right[0], column: right[1]), into: target, stride: n,
-                            a.dtype)
-                    }
-                }
-            }
+            // One matrix on the right for all rows of the batch.
+            b.read { y.overwrite(withRowsOf: a, times: .init(pointer: $0, row: right[0], column: right[1])) }
             return y
         }
         let left = a.layoutStrides
-        let strides = [
-            Array(a.expandedStrides(to: batch + [m, k]).dropLast(2)),
-            Array(b.expandedStrides(to: batch + [k, n]).dropLast(2)),
-        ]
+        let lying = MatrixProduct.Batch(
+            shape: batch,
+            steps: [
+                Array(a.expandedStrides(to: batch + [m, k]).dropLast(2)),
+                Array(b.expandedStrides(to: batch + [k, n]).dropLast(2)), Array(y.layoutStrides.dropLast(2)),
+            ])
         a.read { leftPointer in
             b.read { rightPointer in
                 y.write { target in
                     MatrixProduct.multiply(
-                        batch.reduce(1, *), m, n, k,
+                        m, n, k,
                         .init(pointer: leftPointer, row: left[a.rank - 2], column: left[a.rank - 1]),
-                        .init(pointer: rightPointer, row: right[b.rank - 2], column: right[b.rank - 1]), into: target,
-                        stride: n, a.dtype
-                    ) { product in
-                        var walk = BoxWalk(batch, strides, from: product)
-                        var (c, isFirst) = (product * m * n, true)
-                        return {
-                            if !isFirst {
-                                walk.advance()
-                                c += m * n
-                            }
-                            isFirst = false
-                            return (walk.offsets.0, walk.offsets.1, c)
-                        }
-                    }
+                        .init(pointer: rightPointer, row: right[b.rank - 2], column: right[b.rank - 1]), batch: lying,
+                        into: target,
+                        stride: n, a.dtype)
                 }
             }
         }
         return y
     }
 
-    /// sum += aᵀ·b for a [..., m] and b [..., n] with the same rows: the gradient of a weight [m, n].
+    /// Writes addend + x·B to this tensor [..., n], whose columns have no gaps, for x [..., k]. Rows that are evenly spaced in
+    /// both make one product, rows in even groups several; what is neither is copied.
+    func overwrite(
+        withRowsOf x: Tensor, times b: MatrixProduct.Operand, addend: MatrixProduct.Addend? = nil
+    ) {
+        guard count > 0 else { return }
+        func together(_ x: Tensor) -> (shape: [Int], strides: [[Int]]) {
+            Tensor.coalesced(Array(x.shape.dropLast()), [x, self].map { Array($0.layoutStrides.dropLast()) })
+        }
+        let rows = together(x).shape.count <= 2 ? x : x.contiguous()
+        let (shape, strides) = together(rows)
+        let (n, k) = (self.shape[rank - 1], x.shape[x.rank - 1])
+        rows.read { left in
+            write { target in
+                MatrixProduct.multiply(
+                    shape.last!, n, k,
+                    .init(pointer: left, row: strides[0].last!, column: rows.layoutStrides.last!), b,
+                    batch: shape.count == 1
+                        ? .one : .init(shape: [shape[0]], steps: [[strides[0][0]], [0], [strides[1][0]]]),
+                    addend: addend, into: target, stride: Swift.max(n, strides[1].last!), dtype)
+            }
+        }
+    }
+
+    /// sum += aᵀ·b for a [..., m] and b [..., n] with the same rows: the gradient of a weight [m, n]. Rows of a may lie in even
+    /// groups.
     static func addTransposedProduct(_ a: Tensor, _ b: Tensor, into adjoint: inout Adjoint, shape: [Int]) {
-        let (left, right) = (a.asRows(), b.asRows())
         let (m, n) = (shape[0], shape[1])
         let rows = a.count / Swift.max(1, m)
+        let (groups, steps) = coalesced(Array(a.shape.dropLast()), [Array(a.layoutStrides.dropLast())])
+        let left = groups.count <= 2 ? a : a.contiguous()
+        let row = groups.count <= 2 ? steps[0].last! : m
+        let (run, runStep) = groups.count == 2 ? (groups[1], steps[0][0]) : (0, 0)
+        let right = b.asRows()
         adjoint.withSum(shape, a.dtype) { sum, isFirst in
-            left.tensor.read { leftPointer in
+            left.read { leftPointer in
                 right.tensor.read { rightPointer in
                     MatrixProduct.multiply(
-                        m, n, rows, .init(pointer: leftPointer, row: left.column, column: left.row),
-                        .init(pointer: rightPointer, row: right.row, column: right.column),
+                        m, n, rows,
+                        .init(
+                            pointer: leftPointer, row: left.layoutStrides.last!, column: row, run: run, runStep: runStep
+                        ), .init(pointer: rightPointer, row: right.row, column: right.column),
                         addend: isFirst ? nil : .init(pointer: sum, row: n), into: sum, stride: n, a.dtype)
                 }
             }

@@ -1,3 +1,5 @@
+import CKernels
+
 #if canImport(Glibc)
 import Glibc
 #elseif canImport(Darwin)
@@ -154,6 +156,14 @@ package final class Storage: @unchecked Sendable {
     deinit {
         if owner == nil { StoragePool.release(pointer, byteCount) }
     }
+}
+
+/// Calls `body` with working memory of so many bytes, 64-byte aligned, that stays with this thread and its cache. Not for
+/// what calls ops: they may need it themselves.
+func withScratch(_ bytes: Int, _ body: (UnsafeMutableRawPointer) -> Void) {
+    guard let memory = ck_take_scratch(bytes) else { fatalError("Fovea: no memory for \(bytes) bytes to work in") }
+    defer { ck_return_scratch(memory) }
+    body(memory)
 }
 
 /// The memory of this machine, in bytes.

@@ -53,26 +53,30 @@ package func parallelFor(_ count: Int, grain: Int, _ body: (Range<Int>) -> Void)
 final class WorkerPool: @unchecked Sendable {
     static let shared = WorkerPool()
 
-    // `mutex` guards `hasJob`, `joined`, `stopping` and `body`; `wake` tells sleepers of a job or of the end.
+    // `mutex` guards `stopping`, and is for sleepers alone; `wake` tells them of a job or of the end.
     private var mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private var wake = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-    private var hasJob = false
+    private let sleepers = Atomic<Int>(0)
     private var stopping = false
     // An address, not the closure: a worker that still held a reference to it after the last chunk would make the
     // caller's closure look escaped.
     private var body: UnsafePointer<(Int) -> Void>?
     private var chunks = 0
+    /// Odd while a job is open: then `body` and `chunks` are its own, and threads may join.
+    private let generation = Counter()
+    /// How many workers are at work on a job.
+    private let joined = Counter()
 
     private let taken = Atomic<Bool>(false)
-    private let generation = Atomic<Int>(0)
-    private var shares: UnsafeMutablePointer<Share>
-    private let joined = Atomic<Int>(0)
+    /// The next chunk of each thread's stretch.
+    private var shares: UnsafeMutablePointer<Counter>
     private var threads: [pthread_t] = []
     private(set) var threadCount = 1
 
-    /// The next chunk of a thread's stretch, alone on its cache lines.
-    private struct Share: ~Copyable {
-        let next = Atomic<Int>(0)
+    /// A number with nothing behind it on its cache lines: what one thread writes and another waits for shall not be in
+    /// the way of anything else.
+    private struct Counter: ~Copyable {
+        let value = Atomic<Int>(0)
         private let padding: (Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int) =
             (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     }
@@ -103,7 +107,7 @@ final class WorkerPool: @unchecked Sendable {
         threadCount = count
         shares.deallocate()
         shares = .allocate(capacity: count)
-        for thread in 0..<count { (shares + thread).initialize(to: Share()) }
+        for thread in 0..<count { (shares + thread).initialize(to: Counter()) }
         for place in 1..<max(1, count) {
             #if canImport(Darwin)
             var thread: pthread_t?
@@ -138,23 +142,23 @@ final class WorkerPool: @unchecked Sendable {
     }
 
     private func share(_ body: UnsafePointer<(Int) -> Void>, _ count: Int) {
-        pthread_mutex_lock(mutex)
         self.body = body
         chunks = count
-        for thread in 0..<threadCount { shares[thread].next.store(start(of: thread, count), ordering: .relaxed) }
-        hasJob = true
-        generation.add(1, ordering: .releasing)
-        pthread_cond_broadcast(wake)
-        pthread_mutex_unlock(mutex)
+        for thread in 0..<threadCount { shares[thread].value.store(start(of: thread, count), ordering: .relaxed) }
+        // Open before looking for sleepers, who look for a job after they have said that they sleep.
+        generation.value.add(1, ordering: .sequentiallyConsistent)
+        if sleepers.load(ordering: .sequentiallyConsistent) > 0 {
+            pthread_mutex_lock(mutex)
+            pthread_cond_broadcast(wake)
+            pthread_mutex_unlock(mutex)
+        }
 
         takeChunks(of: count, body, at: 0)
 
         // From here nobody can join any more; whoever did is waited for.
-        pthread_mutex_lock(mutex)
-        hasJob = false
-        pthread_mutex_unlock(mutex)
+        generation.value.add(1, ordering: .sequentiallyConsistent)
         var spins = 0
-        while joined.load(ordering: .acquiring) != 0 {
+        while joined.value.load(ordering: .sequentiallyConsistent) != 0 {
             ck_relax()
             spins += 1
             if spins > 20_000 { sched_yield() }
@@ -171,7 +175,7 @@ final class WorkerPool: @unchecked Sendable {
             let thread = (place + step) % threadCount
             let end = start(of: thread + 1, count)
             while true {
-                let chunk = shares[thread].next.add(1, ordering: .relaxed).oldValue
+                let chunk = shares[thread].value.add(1, ordering: .relaxed).oldValue
                 guard chunk < end else { break }
                 body.pointee(chunk)
             }
@@ -183,26 +187,32 @@ final class WorkerPool: @unchecked Sendable {
         while true {
             // Spin first: the next op is usually a few microseconds away.
             var spins = 0
-            while generation.load(ordering: .acquiring) == seen, spins < 4_000 {
+            while generation.value.load(ordering: .acquiring) == seen, spins < 4_000 {
                 ck_relax()
                 spins += 1
             }
-            pthread_mutex_lock(mutex)
-            while generation.load(ordering: .relaxed) == seen, !stopping { pthread_cond_wait(wake, mutex) }
-            if stopping {
-                pthread_mutex_unlock(mutex)
-                return
+            if generation.value.load(ordering: .acquiring) == seen {
+                guard sleep(since: seen) else { return }
             }
-            seen = generation.load(ordering: .relaxed)
-            guard hasJob, let body else {
-                pthread_mutex_unlock(mutex)
-                continue
-            }
-            let count = chunks
-            joined.add(1, ordering: .relaxed)
-            pthread_mutex_unlock(mutex)
-            takeChunks(of: count, body, at: place)
-            joined.subtract(1, ordering: .releasing)
+            seen = generation.value.load(ordering: .acquiring)
+            guard seen % 2 == 1 else { continue }
+            // Joined before looking again: the caller closes the job before it looks for who has joined.
+            joined.value.add(1, ordering: .sequentiallyConsistent)
+            seen = generation.value.load(ordering: .sequentiallyConsistent)
+            if seen % 2 == 1, let body { takeChunks(of: chunks, body, at: place) }
+            joined.value.subtract(1, ordering: .releasing)
         }
+    }
+
+    /// Sleeps until there has been a job after `generation`; false at the end.
+    private func sleep(since seen: Int) -> Bool {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        sleepers.add(1, ordering: .sequentiallyConsistent)
+        defer { sleepers.subtract(1, ordering: .relaxed) }
+        while generation.value.load(ordering: .sequentiallyConsistent) == seen, !stopping {
+            pthread_cond_wait(wake, mutex)
+        }
+        return !stopping
     }
 }

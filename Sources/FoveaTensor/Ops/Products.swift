@@ -81,66 +81,8 @@ extension Op {
 ///     that is widened on the way: weights of bfloat16 are read where they lie.
 ///   - bias: [D], or nil.
 public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
-    let operands = [x, weight] + (bias.map { [$0] } ?? [])
-    guard weight.rank == 2, x.rank >= 1, x.shape[x.rank - 1] == weight.shape[1] else {
-        weight.noteLabel()
-        trap("linear", "the input's last axis must be as long as the weight's second", operands)
-    }
-    guard bias == nil || bias!.shape == [weight.shape[0]] else {
-        trap("linear", "the bias must have one element for each row of the weight", operands)
-    }
-    x.requireDifferentiableType("linear")
-    let isStored = [.bfloat16, .float16].contains(weight.dtype)
-    guard isStored || weight.dtype == x.dtype, bias == nil || bias!.dtype == x.dtype else {
-        trap("linear", "the types differ; cast(to:) one of them", operands)
-    }
-    weight.noteLabel()
-    let isRead = weight.dtype == .bfloat16 && x.dtype == .float32 && weight.layoutStrides[1] == 1
-    let operand = isStored && !isRead ? weight.cast(to: x.dtype) : weight
-    let (inputs, outputs) = (weight.shape[1], weight.shape[0])
-    let rows = x.asRows()
-    let y = Tensor(uninitialized: Array(x.shape.dropLast()) + [outputs], x.dtype)
-    let right = operand.layoutStrides
-    let addend = bias?.contiguous()
-    y.write { target in
-        rows.tensor.read { left in
-            operand.read { matrix in
-                MatrixProduct.multiply(
-                    x.shape.dropLast().reduce(1, *), outputs, inputs,
-                    .init(pointer: left, row: rows.row, column: rows.column),
-                    .init(pointer: matrix, row: right[1], column: right[0], isBFloat16: isRead),
-                    addend: addend?.read { .init(pointer: $0, row: 0) }, into: target, stride: outputs, x.dtype)
-            }
-        }
-    }
-    withExtendedLifetime(addend) {}
-    var branches: [(Tensor, Pullback)] = [
-        (
-            x,
-            .value { [shape = x.shape] g in
-                let matrix = weight.detached.cast(to: g.dtype)
-                return Tensor.product(g.rank == 1 ? g.unsqueezed(0) : g, matrix).reshaped(to: shape)
-            }
-        )
-    ]
-    if !isStored {
-        branches.append(
-            (
-                weight,
-                .into { g, sum in
-                    Tensor.addTransposedProduct(g, rows.tensor, into: &sum, shape: [outputs, inputs])
-                }
-            ))
-    }
-    if let bias {
-        branches.append(
-            (
-                bias,
-                .value { g in
-                    g.contiguous().columnSummed(rows: g.shape.dropLast().reduce(1, *), columns: outputs)
-                        .reshaped(to: [outputs])
-                }
-            ))
-    }
-    return y.recorded(.linear, branches)
+    let map = LinearMap("linear", x, weight, bias)
+    let y = Tensor(uninitialized: Array(x.shape.dropLast()) + [map.outputs], x.dtype)
+    map.write(to: y)
+    return y.recorded(.linear, map.branches())
 }

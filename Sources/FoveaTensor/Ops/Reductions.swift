@@ -1,7 +1,7 @@
 import CKernels
 
 // Sums, means and maxima over any set of axes. `axes` nil means all of them; with `keepingAxes` a reduced axis stays
-// with length 1. The order of additions depends on the shape alone.
+// with length 1. The order of additions depends on shape and strides alone.
 
 extension Tensor {
     /// The axes counted from the front, sorted, each once.
@@ -70,20 +70,33 @@ extension Tensor {
         return y
     }
 
-    /// Σ over leading axes of a row-major tensor, without moving it: column sums of blocks of rows, added up in order.
-    func columnSummed(rows: Int, columns: Int) -> Tensor {
+    /// Σ over the rows of a matrix whose columns have no gaps, without moving it: column sums of blocks of rows, added up in
+    /// order.
+    ///
+    /// - Parameters:
+    ///   - rows: how many rows; of each group, where there are several.
+    ///   - columns: how many columns.
+    ///   - stride: from row to row; as many elements as columns unless given.
+    ///   - groups: how many groups of rows, and the elements from one to the next.
+    func columnSummed(
+        rows: Int, columns: Int, stride: Int? = nil, groups: (count: Int, step: Int) = (1, 0)
+    ) -> Tensor {
         let block = Swift.max(64, Kernels.grain / Swift.max(1, columns))
-        let blocks = Swift.max(1, (rows + block - 1) / block)
+        let blocksOfGroup = Swift.max(1, (rows + block - 1) / block)
+        let blocks = groups.count * blocksOfGroup
         let loop = pick(Kernels.table.pointee.column_sum, dtype)
         let size = dtype.size
         let partial = Tensor(uninitialized: [blocks, columns], dtype)
+        let stride = stride ?? columns
         read { x in
             partial.write { target in
-                parallelFor(blocks) { index in
-                    let first = index * block
-                    loop(
-                        x + first * columns * size, columns, target + index * columns * size,
-                        Swift.min(block, rows - first), columns)
+                parallelFor(blocks, grain: Swift.max(1, block / Swift.max(1, rows))) { range in
+                    for index in range {
+                        let first = index % blocksOfGroup * block
+                        loop(
+                            x + (index / blocksOfGroup * groups.step + first * stride) * size, stride,
+                            target + index * columns * size, Swift.min(block, rows - first), columns)
+                    }
                 }
             }
         }
@@ -121,20 +134,30 @@ extension Op {
 }
 
 extension Tensor {
+    /// The sum over `axes` where the others lie without gaps between them, in whatever order: the rows of a matrix, or of
+    /// groups of rows in even steps, are added up where they are. nil where it is not so.
+    private func summedOverRows(_ axes: [Int]) -> Tensor? {
+        guard axes.count < rank, count > 0 else { return nil }
+        let strides = layoutStrides
+        let kept = shape.indices.filter { !axes.contains($0) }.sorted { strides[$0] > strides[$1] }
+        let (lengths, steps) = Tensor.coalesced(axes.map { shape[$0] }, [axes.map { strides[$0] }])
+        let row = view(shape: kept.map { shape[$0] }, strides: kept.map { strides[$0] }, offset: offset)
+        let isLeading = axes == Array(0..<axes.count) && isContiguous
+        guard lengths.count <= 2, row.isContiguous,
+            isLeading || row.count > 1 && steps[0].allSatisfy({ $0 >= row.count })
+        else { return nil }
+        let sum = columnSummed(
+            rows: lengths.last!, columns: row.count, stride: steps[0].last!,
+            groups: lengths.count == 2 ? (lengths[0], steps[0][0]) : (1, 0))
+        return Tensor.fromReductionRows(sum, kept, shape: shape.indices.map { axes.contains($0) ? 1 : shape[$0] })
+    }
+
     /// The sum over `axes`; 0 over nothing.
     public func sum(axes: [Int]? = nil, keepingAxes: Bool = false) -> Tensor {
         requireDifferentiableType("sum")
         let axes = normalizedAxes(axes, "sum")
         guard !axes.isEmpty else { return self }
-        let leading = axes == Array(0..<axes.count) && axes.count < rank && isContiguous
-        let y: Tensor
-        if leading {
-            let rows = axes.reduce(1) { $0 * shape[$1] }
-            let columns = shape[axes.count...].reduce(1, *)
-            y = detached.columnSummed(rows: rows, columns: columns)
-        } else {
-            y = rowReduced(axes, pick(Kernels.table.pointee.row_sum, dtype))
-        }
+        let y = summedOverRows(axes) ?? rowReduced(axes, pick(Kernels.table.pointee.row_sum, dtype))
         let kept = reducedShape(axes, keepingAxes: true)
         return y.reshaped(to: keepingAxes ? kept : reducedShape(axes, keepingAxes: false))
             .derived(by: .sum, from: self) { [shape] g in g.reshaped(to: kept).expanded(to: shape) }

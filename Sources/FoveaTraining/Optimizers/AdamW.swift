@@ -21,6 +21,44 @@ public struct AdamW: Optimizer {
     private struct Moments: Sendable {
         var first: Tensor
         var second: Tensor
+
+        init(first: Tensor, second: Tensor) { (self.first, self.second) = (first, second) }
+
+        /// Those of a parameter that has not moved yet.
+        init(of parameter: Tensor) {
+            first = .zeros(parameter.shape, dtype: parameter.dtype)
+            second = .zeros(parameter.shape, dtype: parameter.dtype)
+        }
+
+        /// The memory of both, which nobody else refers to.
+        mutating func memory() -> (first: UnsafeMutableRawPointer, second: UnsafeMutableRawPointer) {
+            first.makeUnique()
+            second.makeUnique()
+            return (first.write { $0 }, second.write { $0 })
+        }
+    }
+
+    /// A parameter that is to be moved, or a stretch of it.
+    private struct Move {
+        var parameter: UnsafeMutableRawPointer
+        var gradient: UnsafeRawPointer
+        var first: UnsafeMutableRawPointer
+        var second: UnsafeMutableRawPointer
+        var count: Int
+        let dtype: DType
+        let rate: Double
+        let decay: Double
+
+        func part(_ range: Range<Int>) -> Move {
+            let at = range.lowerBound * dtype.size
+            var part = self
+            part.parameter += at
+            part.gradient += at
+            part.first += at
+            part.second += at
+            part.count = range.count
+            return part
+        }
     }
 
     /// - Parameters:
@@ -47,35 +85,36 @@ public struct AdamW: Optimizer {
         let rate = learningRate
         step += 1
         let (correction1, correction2) = (1 - power(beta1, step), 1 - power(beta2, step))
+        let (beta1, beta2, epsilon) = (beta1, beta2, epsilon)
+        func run(_ move: Move) {
+            pick(Kernels.table.pointee.adamw, move.dtype)(
+                move.parameter, move.gradient, move.first, move.second, move.count, move.rate, beta1, beta2, epsilon,
+                move.decay, correction1, correction2)
+        }
+        // What is small is gathered, to be one piece of work: most parameters of a small model are smaller than a chunk.
+        // Model and moments keep their memory meanwhile, and `kept` the gradients'.
+        let (chunk, large) = (4096, 1 << 16)
+        var moves: [Move] = []
+        var kept: [Tensor] = []
         forEachUpdate(&model, gradients, groups) { path, parameter, gradient, group in
-            // Taken out of the table, so that its memory is unique and updated in place.
-            var moment =
-                moments.removeValue(forKey: path)
-                ?? Moments(
-                    first: .zeros(parameter.shape, dtype: parameter.dtype),
-                    second: .zeros(parameter.shape, dtype: parameter.dtype))
-            requireFit(path, parameter, [moment.first, moment.second])
-            moment.first.makeUnique()
-            moment.second.makeUnique()
-            let loop = pick(Kernels.table.pointee.adamw, parameter.dtype)
-            let size = parameter.dtype.size
-            let (beta1, beta2, epsilon) = (beta1, beta2, epsilon)
-            parameter.write { w in
-                gradient.read { g in
-                    moment.first.write { m in
-                        moment.second.write { v in
-                            parallelFor(gradient.count, grain: 4096) { range in
-                                let at = range.lowerBound * size
-                                loop(
-                                    w + at, g + at, m + at, v + at, range.count, rate * group.rateFactor, beta1, beta2,
-                                    epsilon, group.weightDecay, correction1, correction2)
-                            }
-                        }
-                    }
+            if let known = moments[path] { requireFit(path, parameter, [known.first, known.second]) }
+            let (first, second) = moments[path, default: Moments(of: parameter)].memory()
+            let count = gradient.count
+            let whole = Move(
+                parameter: parameter.write { $0 }, gradient: gradient.read { $0 }, first: first, second: second,
+                count: count, dtype: gradient.dtype, rate: rate * group.rateFactor, decay: group.weightDecay)
+            if count >= large {
+                withExtendedLifetime(gradient) {
+                    parallelFor(count, grain: chunk) { run(whole.part($0)) }
+                }
+            } else {
+                kept.append(gradient)
+                for start in stride(from: 0, to: count, by: chunk) {
+                    moves.append(whole.part(start..<min(start + chunk, count)))
                 }
             }
-            moments[path] = moment
         }
+        withExtendedLifetime(kept) { parallelFor(moves.count) { run(moves[$0]) } }
     }
 
     public var state: OrderedDictionary<String, Tensor> {

@@ -241,6 +241,12 @@ struct FuzzOp: Sendable {
             guard x[0].rank > 0, x[1].rank == 2, x[1].shape[1] == x[0].shape.last! else { return nil }
             return linear(x[0], weight: x[1], bias: x[1].sum(axes: [1]))
         },
+        FuzzOp("joinedLinear", 2) { x, d in
+            guard x[0].rank > 1, x[0].count > 0, x[1].rank == 2, x[1].shape[1] == x[0].shape.last! else { return nil }
+            // The second part is of one sample.
+            let one = (0..<x[0].rank - 2).reduce(x[0]) { $0.sliced(axis: $1, 0..<1) }
+            return joinedLinear([(x[0], x[1], d.coin() ? x[1].sum(axes: [1]) : nil), (one, x[1] * 2, nil)])
+        },
         FuzzOp("outer", 2) { x, _ in x[0].rank == 1 && x[1].rank == 1 && isSmall(x[0], x[1]) ? outer(x[0], x[1]) : nil
         },
         FuzzOp("einsum") { x, d in
