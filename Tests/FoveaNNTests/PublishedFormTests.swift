@@ -86,6 +86,17 @@ private struct Stack: Module {
         #expect(error.description.contains("\"depth\" must be from 1 to 1024, not 1025"))
     }
 
+    @Test("lays no layers out that the weights have no tensor for")
+    func layersWithoutWeights() throws {
+        let error = try #require(throws: ModuleInputError.self) {
+            _ = try instance(["dim": 2, "depth": 900], ["other.weight": .ones([1])])
+        }
+        #expect(
+            error.description == "config.json: \"depth\" is 900, but there is no tensor blocks.*.proj in the weights")
+        // Where nobody asks for layers, the tensors that are missing say it.
+        #expect(throws: WeightsError.self) { _ = try instance(["dim": 2], ["other.weight": .ones([1])]) }
+    }
+
     @Test("refuses values that a key cannot have")
     func values() throws {
         #expect(try refusal(["mode": "quick"]).contains("\"mode\" must be \"fast\" or \"slow\", not \"quick\""))

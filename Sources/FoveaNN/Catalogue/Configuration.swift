@@ -53,6 +53,11 @@ public struct Configuration: Sendable {
                 if let told, told.value != value {
                     throw ModuleInputError("\(owner): \"\(key.name)\" is \(value), but \(told.place) in the weights")
                 }
+                // Else layers by the thousand would be laid out before the first tensor is missed.
+                if shapes != nil, told == nil, let pattern = key.source?.counted, case .int(1...) = value {
+                    throw ModuleInputError(
+                        "\(owner): \"\(key.name)\" is \(value), but there is no tensor \(pattern) in the weights")
+                }
                 values[key.name] = value
             } else if let value = told?.value ?? key.defaultValue {
                 values[key.name] = value

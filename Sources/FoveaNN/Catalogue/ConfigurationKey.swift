@@ -128,7 +128,7 @@ public struct ConfigurationKey: Sendable {
         if value == .null, defaultValue == .null { return nil }
         let orNull = defaultValue == .null ? " or null" : ""
         // A layer takes time to make, however small.
-        let largest = source?.isCount == true ? 1 << 10 : 1 << 20
+        let largest = source?.counted != nil ? 1 << 10 : 1 << 20
         switch (kind, value) {
         case (.size(let minimum), .int(let size)):
             return (minimum...largest).contains(size) ? nil : "must be from \(minimum) to \(largest), not \(size)"

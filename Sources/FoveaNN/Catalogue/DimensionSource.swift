@@ -56,8 +56,8 @@ public struct DimensionSource: Sendable {
         DimensionSource(rule: .presence(tensor), divisor: nil)
     }
 
-    /// Whether it counts tensors.
-    var isCount: Bool { if case .count = rule { true } else { false } }
+    /// The names of the tensors that it counts; nil where it counts none.
+    var counted: String? { if case .count(let pattern, _) = rule { pattern } else { nil } }
 
     var patterns: [String] {
         switch rule {
