@@ -44,7 +44,9 @@ extension VLoRA {
         WeightLayout<VLoRA>.published,
         keys: [
             .size("dim", "width C of the generators", from: .axis(0, of: "visual_proj.weight")),
-            .size("depth", "layers of a generator", atLeast: 0, from: .count(of: "gen.0.decoders.*.norm1.weight")),
+            .size(
+                "depth", "layers of a generator", atLeast: 0,
+                from: .count(of: "gen.0.decoders.*.norm1.weight", "gen.decoders.*.norm1.weight")),
             .size("visual_dim", "width Cv of the picture's tokens", from: .axis(1, of: "visual_proj.weight")),
             .size("pos_num", "tokens N of a picture", from: .axis(1, of: "pos_embed")),
             .size("llm_dim", "width D of the language model"),

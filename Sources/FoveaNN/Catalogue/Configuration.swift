@@ -54,9 +54,10 @@ public struct Configuration: Sendable {
                     throw ModuleInputError("\(owner): \"\(key.name)\" is \(value), but \(told.place) in the weights")
                 }
                 // Else layers by the thousand would be laid out before the first tensor is missed.
-                if shapes != nil, told == nil, let pattern = key.source?.counted, case .int(1...) = value {
+                if shapes != nil, told == nil, let counted = key.source?.counted, case .int(1...) = value {
+                    let names = counted.joined(separator: " or ")
                     throw ModuleInputError(
-                        "\(owner): \"\(key.name)\" is \(value), but there is no tensor \(pattern) in the weights")
+                        "\(owner): \"\(key.name)\" is \(value), but there is no tensor \(names) in the weights")
                 }
                 values[key.name] = value
             } else if let value = told?.value ?? key.defaultValue {

@@ -5,7 +5,7 @@
 public struct DimensionSource: Sendable {
     enum Rule: Sendable {
         case axis(Int, [String], @Sendable (Int) -> Int)
-        case count(String, @Sendable (Int) -> ConfigurationValue)
+        case count([String], @Sendable (Int) -> ConfigurationValue)
         case presence(String)
     }
     let rule: Rule
@@ -43,12 +43,12 @@ public struct DimensionSource: Sendable {
     /// How many tensors there are of these names: layers, where `*` counts them.
     ///
     /// - Parameters:
-    ///   - pattern: the names.
+    ///   - patterns: the names; the first that there are tensors of tell.
     ///   - value: the value that says so many, where it is not the number itself.
     public static func count(
-        of pattern: String, as value: @escaping @Sendable (Int) -> ConfigurationValue = { .int($0) }
+        of patterns: String..., as value: @escaping @Sendable (Int) -> ConfigurationValue = { .int($0) }
     ) -> DimensionSource {
-        DimensionSource(rule: .count(pattern, value), divisor: nil)
+        DimensionSource(rule: .count(patterns, value), divisor: nil)
     }
 
     /// Whether there is a tensor of this name.
@@ -57,12 +57,12 @@ public struct DimensionSource: Sendable {
     }
 
     /// The names of the tensors that it counts; nil where it counts none.
-    var counted: String? { if case .count(let pattern, _) = rule { pattern } else { nil } }
+    var counted: [String]? { if case .count(let patterns, _) = rule { patterns } else { nil } }
 
     var patterns: [String] {
         switch rule {
-        case .axis(_, let names, _): names
-        case .count(let name, _), .presence(let name): [name]
+        case .axis(_, let names, _), .count(let names, _): names
+        case .presence(let name): [name]
         }
     }
 }
@@ -110,10 +110,13 @@ struct WeightShapes {
                     "\(place) in the weights: \(shape[axis]) does not divide by \(divisor), which \"\(key)\" says")
             }
             return (.int(shape[axis] / divisor), place)
-        case .count(let pattern, let value):
-            let names = NamePattern(pattern)
-            let count = shapes.keys.count { names.captures($0[...]) != nil }
-            return count == 0 ? nil : (value(count), "there are \(count) tensors \(pattern)")
+        case .count(let patterns, let value):
+            for pattern in patterns {
+                let names = NamePattern(pattern)
+                let count = shapes.keys.count { names.captures($0[...]) != nil }
+                if count > 0 { return (value(count), "there are \(count) tensors \(pattern)") }
+            }
+            return nil
         case .presence(let pattern):
             let found = first(pattern)
             return (.bool(found != nil), found.map { "there is a tensor \($0.name)" } ?? "there is no \(pattern)")

@@ -46,8 +46,16 @@ public struct AdamW: Optimizer {
         var second: UnsafeMutableRawPointer
         var count: Int
         let dtype: DType
+        let loop: Loop
         let rate: Double
         let decay: Double
+
+        typealias Loop =
+            @convention(c) (
+                UnsafeMutableRawPointer?, UnsafeRawPointer?, UnsafeMutableRawPointer?, UnsafeMutableRawPointer?, Int,
+                Double,
+                Double, Double, Double, Double, Double, Double
+            ) -> Void
 
         func part(_ range: Range<Int>) -> Move {
             let at = range.lowerBound * dtype.size
@@ -87,7 +95,7 @@ public struct AdamW: Optimizer {
         let (correction1, correction2) = (1 - power(beta1, step), 1 - power(beta2, step))
         let (beta1, beta2, epsilon) = (beta1, beta2, epsilon)
         func run(_ move: Move) {
-            pick(Kernels.table.pointee.adamw, move.dtype)(
+            move.loop(
                 move.parameter, move.gradient, move.first, move.second, move.count, move.rate, beta1, beta2, epsilon,
                 move.decay, correction1, correction2)
         }
@@ -97,12 +105,16 @@ public struct AdamW: Optimizer {
         var moves: [Move] = []
         var kept: [Tensor] = []
         forEachUpdate(&model, gradients, groups) { path, parameter, gradient, group in
-            if let known = moments[path] { requireFit(path, parameter, [known.first, known.second]) }
-            let (first, second) = moments[path, default: Moments(of: parameter)].memory()
+            // Taken out of the table, so that nobody else refers to them, and they are updated in place.
+            var moment = moments.removeValue(forKey: path) ?? Moments(of: parameter)
+            requireFit(path, parameter, [moment.first, moment.second])
+            let (first, second) = moment.memory()
+            moments[path] = moment
             let count = gradient.count
             let whole = Move(
                 parameter: parameter.write { $0 }, gradient: gradient.read { $0 }, first: first, second: second,
-                count: count, dtype: gradient.dtype, rate: rate * group.rateFactor, decay: group.weightDecay)
+                count: count, dtype: gradient.dtype, loop: pick(Kernels.table.pointee.adamw, gradient.dtype),
+                rate: rate * group.rateFactor, decay: group.weightDecay)
             if count >= large {
                 withExtendedLifetime(gradient) {
                     parallelFor(count, grain: chunk) { run(whole.part($0)) }
