@@ -131,7 +131,7 @@ final class Running {
     }
 
     /// Waits until something is so, or the process has ended, or `seconds` are over; tells whether it is so.
-    func waits(until isSo: () -> Bool, seconds: Double = 30) -> Bool {
+    func waits(until isSo: () -> Bool, seconds: Double = Command.patience) -> Bool {
         let deadline = Date(timeIntervalSinceNow: seconds)
         while Date() < deadline {
             if isSo() { return true }

@@ -94,11 +94,11 @@ struct ResumeTests {
     func damagedAndKeepingOne() throws {
         let bench = try Workbench()
         try bench.prepare([
-            "training.steps": "200", "training.checkpointEvery": "100000", "training.keepCheckpoints": "1",
+            "training.steps": "1000", "training.checkpointEvery": "100000", "training.keepCheckpoints": "1",
             "training.logEvery": "1",
         ])
         try bench.prints(["train", "tiny.yaml", "--output", "run"])
-        try Damage.modelTruncated.apply(to: "run/checkpoints/step-00000200", in: bench)
+        try Damage.modelTruncated.apply(to: "run/checkpoints/step-00001000", in: bench)
         // The log of the first time goes when the run starts anew, and grows again.
         let long = try bench.data("run/metrics.jsonl").count
         let running = try Command.start(["train", "tiny.yaml", "--output", "run", "--resume"], in: bench.path)
@@ -132,9 +132,10 @@ struct ResumeTests {
         arguments: [(SIGINT, Int32(130)), (SIGTERM, Int32(143))])
     func interrupted(_ signal: Int32, _ exitCode: Int32) throws {
         let bench = try Workbench()
-        // No checkpoint falls due before the interruption: the one that is there is the interruption's own.
+        // No checkpoint falls due before the interruption: the one that is there is the interruption's own. On a busy
+        // machine the run may be well on its way before this one gets to look.
         try bench.prepare([
-            "training.steps": "400", "training.checkpointEvery": "100000", "model.dropout": "0.1",
+            "training.steps": "1200", "training.checkpointEvery": "100000", "model.dropout": "0.1",
             "data.maxShift": "1", "training.averageDecay": "0.9",
         ])
         try bench.prints(["train", "tiny.yaml", "--output", "straight"])
@@ -147,7 +148,7 @@ struct ResumeTests {
         #expect(outcome.exitCode == exitCode, "\(outcome.summary)")
         #expect(outcome.errors.isEmpty)
         let step = try #require(bench.checkpoints("a run").last)
-        #expect(step < 400 && bench.checkpoints("a run") == [step])
+        #expect(step < 1200 && bench.checkpoints("a run") == [step])
         #expect(
             outcome.output.contains(
                 "stopped after step \(step); the checkpoint is \(try bench.newestCheckpoint("a run"))"))
@@ -178,7 +179,7 @@ struct ResumeTests {
         #expect(running.waits(until: { bench.exists("run/metrics.jsonl") && bench.checkpoints("run").count > 1 }))
         for flag in ["--resume", "--overwrite"] {
             let arguments = ["train", "tiny.yaml", "--output", "run", flag]
-            let outcome = try Command.run(arguments, in: bench.path, seconds: 10)
+            let outcome = try Command.run(arguments, in: bench.path)
             #expect(outcome.exitCode == 1, "\(outcome.summary)")
             #expect(outcome.errors.contains("run: another process is training in this folder"))
             #expect(outcome.errors.filter(\.isNewline).count == 1)
@@ -190,8 +191,7 @@ struct ResumeTests {
         #expect(running.wait().signal == SIGKILL)
         // Refused no longer: what is wrong now is the recipe.
         let outcome = try Command.run(
-            ["train", "tiny.yaml", "--output", "run", "--resume", "--set", "training.steps=5"], in: bench.path,
-            seconds: 10)
+            ["train", "tiny.yaml", "--output", "run", "--resume", "--set", "training.steps=5"], in: bench.path)
         #expect(outcome.errors.contains("training.steps is 5 and was 1000000"))
         try bench.prints(["train", "tiny.yaml", "--output", "run", "--overwrite", "--set", "training.steps=5"])
         #expect(try bench.report("run").steps == 5)

@@ -293,7 +293,7 @@ private struct Wishing: TrainingTask {
                 #expect(state.step == 1_000)
             }
             // The thread that prefetches may hold its last batch for a moment longer.
-            for _ in 0..<200 where StoragePool.statistics.liveBuffers != start { usleep(10_000) }
+            for _ in 0..<6_000 where StoragePool.statistics.liveBuffers != start { usleep(10_000) }
             #expect(StoragePool.statistics.liveBuffers == start)
         }
     }
