@@ -37,6 +37,21 @@ struct SamplerRunTests {
         try bench.expectSameRun("half", "run")
     }
 
+    @Test("the least share of tokens that training leaves is the recipe's: with all of them nothing is taken")
+    func shares() throws {
+        let bench = try Workbench()
+        try bench.write(SamplerRunTests.recipe, to: "s.yaml")
+        try bench.write(
+            SamplerRunTests.recipe.replacing("sampler: { keep: 4, leastShare: 0.3 }\n", with: ""), to: "none.yaml")
+        func losses(_ arguments: [String], _ run: String) throws -> [Double] {
+            try bench.prints(["train"] + arguments + ["--output", run])
+            return try bench.metrics(run).map(\.loss)
+        }
+        let none = try losses(["none.yaml"], "none")
+        #expect(try losses(["s.yaml", "--set", "sampler.leastShare=1"], "all") == none)
+        #expect(try losses(["s.yaml"], "some") != none)
+    }
+
     @Test("a scale sampler trains with its losses, which progress, log and report tell")
     func scales() throws {
         let bench = try Workbench()

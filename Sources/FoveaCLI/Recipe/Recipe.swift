@@ -96,6 +96,7 @@ struct Recipe {
         }
         let path = String(override[..<equals])
         let text = String(override[override.index(after: equals)...])
+        try RecipeText.check(text.utf8) { _ in place }
         let node: Node
         do {
             node = try Yams.compose(yaml: text) ?? Node("")
@@ -156,6 +157,8 @@ struct Recipe {
 
     private static func problem(of error: YamlError) -> String {
         switch error {
+        case .parser(_, let problem, _, _) where problem.hasPrefix("Maximum nesting level"):
+            "more than \(RecipeText.deepest) levels stand inside each other, which no value of a recipe needs"
         case .scanner(_, let problem, _, _), .parser(_, let problem, _, _), .composer(_, let problem, _, _):
             "not YAML: \(problem)"
         case .duplicatedKeysInMapping(let duplicates, _):
