@@ -33,7 +33,7 @@ enum Command {
     }
 
     /// Seconds after which a command counts as one that never ends: plenty, since sanitizers and busy machines take theirs.
-    static let patience = 600.0
+    static let patience = 1800.0
 
     /// Runs the command to its end.
     static func run(

@@ -78,6 +78,54 @@ struct SamplerRunTests {
             ["train", "s.yaml", "--set", "compressor.budget_share=2", "--output", "x"], mentions: ["budget_share"])
     }
 
+    @Test("the losses of a scale sampler count as much as the recipe says", arguments: ["balance", "budget"])
+    func weights(_ name: String) throws {
+        let bench = try Workbench()
+        try bench.write(
+            SamplerRunTests.recipe.replacing("patchSize: 8", with: "patchSize: 4").replacing(
+                "module: mlp-projector, hidden_size: 8",
+                with: "module: focus-vision-sampler, layout: scale, window: 2, scales: [2, 1]"
+            )
+            .replacing("steps: 6, batchSize: 4, checkpointEvery: 3, logEvery: 2", with: "steps: 1, batchSize: 4"),
+            to: "s.yaml")
+        struct Line: Decodable {
+            let loss: Double
+            let auxiliaryLosses: [String: Double]?
+        }
+        func line(_ weight: Int) throws -> Line {
+            let run = "run-\(weight)"
+            try bench.prints([
+                "train", "s.yaml", "--output", run, "--set", "compressor.\(name)_weight=\(weight)", "--set",
+                "training.logEvery=1",
+            ])
+            return try JSONDecoder().decode(Line.self, from: bench.data(run + "/metrics.jsonl"))
+        }
+        let (one, three) = (try line(1), try line(3))
+        let own = try #require(one.auxiliaryLosses?[name])
+        #expect(own > 0 && three.auxiliaryLosses?[name] == own)
+        #expect(abs(three.loss - one.loss - 2 * own) < 1e-5 * max(1, own))
+    }
+
+    @Test("a text sampler sits in the middle of the decoder unless the recipe says where")
+    func layer() throws {
+        let bench = try Workbench()
+        try bench.write(SamplerRunTests.recipe, to: "s.yaml")
+        // Of nine tokens four are left: before the third of three layers, or the second.
+        for (settings, mean) in [([], 22.0 / 3), (["sampler.layer=1"], 17.0 / 3)] {
+            try bench.prints(
+                [
+                    "train", "s.yaml", "--output", "run", "--overwrite", "--set", "model.decoderDepth=3", "--set",
+                    "training.steps=1",
+                ]
+                    + settings.flatMap { ["--set", $0] })
+            let text = try bench.prints([
+                "evaluate", "run", "--json", "--samples", "4", "--reducer", "random", "--keep", "100%",
+            ])
+            let line = try #require(try JSONDecoder().decode([Line].self, from: Data(text.utf8)).first)
+            #expect(abs(line.mean - mean) < 1e-9)
+        }
+    }
+
     @Test("a sampler that cannot be is refused in a line")
     func refusals() throws {
         let bench = try Workbench()
