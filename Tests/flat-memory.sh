@@ -13,7 +13,7 @@ work=$(mktemp -d)
 "$1" train Tests/toy.yaml --set "training.steps=$steps" --set "training.logEvery=$((steps / 100))" \
     --set "training.checkpointEvery=$((steps / 20))" --threads 1 --output "$work/run" >"$work/output" 2>&1 &
 run=$!
-trap 'kill "$run" 2>/dev/null; rm -rf "$work"' EXIT
+trap 'kill "$run" 2>/dev/null || :; rm -rf "$work"' EXIT
 
 tenth=1 first=0 most=0
 while kill -0 "$run" 2>/dev/null; do

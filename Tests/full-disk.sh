@@ -17,7 +17,7 @@ fi
 work=$(mktemp -d)
 disk=$work/disk
 mkdir "$disk"
-trap 'umount "$disk" 2>/dev/null; rm -rf "$work"' EXIT
+trap 'umount "$disk" 2>/dev/null || :; rm -rf "$work"' EXIT
 
 train() {
     "$fovea" train Tests/toy.yaml --set training.steps=20 --set training.logEvery=5 --set training.checkpointEvery=5 \
