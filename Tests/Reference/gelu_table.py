@@ -1,8 +1,10 @@
-"""Prints the table of Sources/CKernels/loops/gelu.h: Φ(−t) as polynomials, one for each of 16 intervals.
+"""Prints the table of Sources/CKernels/loops/gelu.h: q(t) = t·Φ(−t) as polynomials, one for each of 16 intervals.
 
-The intervals are those between floats u = 511/64 − t with the same exponent and the same three upper bits of the mantissa: half
-a unit wide up to t = 3.98, a quarter up to 5.98. The coefficients are least squares on Chebyshev nodes in 40 digits, relative to
-the function, and so is what the table says of their errors: before rounding, in units of 2⁻²⁴.
+The intervals are those between floats u = 31/4 − t with the same exponent and the same three upper bits of the mantissa: half a
+unit wide up to t = 3.75, a quarter up to 5.75. The first has its centre at t = 0, where q is 0 and so is its polynomial. The
+coefficients are least squares on Chebyshev nodes in 40 digits, of the function relative to itself and, for a twentieth, of its
+slope relative to the larger of the two terms it consists of. So is what the table says of their errors: before rounding, in units
+of 2⁻²⁴.
 """
 
 import re
@@ -12,7 +14,8 @@ import numpy
 
 mpmath.mp.dps = 40
 DEGREE = 7
-REACH = mpmath.mpf(511) / 64
+START = mpmath.mpf(31) / 4
+SLOPE_WEIGHT = mpmath.mpf(1) / 20
 
 
 def tail(t):
@@ -23,41 +26,62 @@ def density(t):
     return mpmath.exp(-t * t / 2) / mpmath.sqrt(2 * mpmath.pi)
 
 
+def q(t):
+    return t * tail(t)
+
+
+def slope(t):
+    return tail(t) - t * density(t)
+
+
+def slope_size(t):
+    return max(tail(t), t * density(t))
+
+
 def interval(index):
     """The centre and half the width of an interval; `index` is the lowest bit of u's exponent and three of its mantissa."""
     low, step = (4, mpmath.mpf(1) / 2) if index >= 8 else (2, mpmath.mpf(1) / 4)
-    return REACH - (low + (index % 8) * step + step / 2), step / 2
+    return START - (low + (index % 8) * step + step / 2), step / 2
 
 
 def fitted(index):
     """Coefficients of s = t − centre from the highest power down, and the worst errors of the polynomial and of its slope."""
     centre, half = interval(index)
-    nodes = [mpmath.cos(mpmath.pi * (2 * j + 1) / (8 * DEGREE)) for j in range(4 * DEGREE)]
-    sizes = [tail(centre + half * u) for u in nodes]
-    scaled = mpmath.lu_solve(
-        mpmath.matrix([[u**k / size for k in range(DEGREE + 1)] for u, size in zip(nodes, sizes)]),
-        mpmath.matrix([1] * len(nodes)),
-    )
-    powers = [scaled[k] / half**k for k in range(DEGREE + 1)]
+    lowest = 0 if centre == 0 else -1
+    powers = range(1 if centre == 0 else 0, DEGREE + 1)
+    rows, targets = [], []
+    for j in range(4 * DEGREE):
+        u = (lowest + 1 + (1 - lowest) * mpmath.cos(mpmath.pi * (2 * j + 1) / (8 * DEGREE))) / 2
+        t = centre + half * u
+        rows.append([u**k / q(t) for k in powers])
+        targets.append(1)
+        scale = slope_size(t) * half / SLOPE_WEIGHT
+        rows.append([k * u ** (k - 1) / scale if k > 0 else 0 for k in powers])
+        targets.append(slope(t) * half / scale)
+    scaled = mpmath.lu_solve(mpmath.matrix(rows), mpmath.matrix(targets))
+    coefficients = [mpmath.mpf(0)] * powers[0] + [scaled[i] / half**k for i, k in enumerate(powers)]
     errors = []
-    for j in range(-100, 101):
+    for j in range(100 * lowest, 101):
         s = half * j / 100
-        value = sum(c * s**k for k, c in enumerate(powers))
-        slope = sum(k * c * s ** (k - 1) for k, c in enumerate(powers) if k > 0)
-        errors.append((abs(value / tail(centre + s) - 1), abs(slope / density(centre + s) + 1)))
-    return powers[::-1], [max(error) * 2**24 for error in zip(*errors)]
+        if centre + s == 0:
+            continue
+        value = sum(c * s**k for k, c in enumerate(coefficients))
+        derivative = sum(k * c * s ** (k - 1) for k, c in enumerate(coefficients) if k > 0)
+        t = centre + s
+        errors.append((abs(value / q(t) - 1), abs(derivative - slope(t)) / slope_size(t)))
+    return coefficients[::-1], [max(error) * 2**24 for error in zip(*errors)]
 
 
 def literal(number):
-    return re.sub("0+p", "p", float(numpy.float32(float(number))).hex()) + "f"
+    return re.sub(r"\.?0+p", "p", float(numpy.float32(float(number))).hex()) + "f"
 
 
 def main():
     fits = [fitted(index) for index in range(16)]
-    value, slope = (float(max(errors[part] for _, errors in fits)) for part in (0, 1))
-    print(f"// Φ(−t): the coefficients of each power, from the 7th down; {value:.2f}·2⁻²⁴ off at most, its slope {slope:.1f}·2⁻²⁴.")
+    value, slopes = (float(max(errors[part] for _, errors in fits)) for part in (0, 1))
+    print(f"// q(t): the coefficients of each power, from the 7th down; {value:.2f}·2⁻²⁴ off at most, its slope {slopes:.1f}·2⁻²⁴.")
     print("// Printed by Tests/Reference/gelu_table.py, which tells what the intervals are.")
-    print(f"static const float normal_tail[{DEGREE + 1}][16] = {{")
+    print(f"static const float gelu_tail[{DEGREE + 1}][16] = {{")
     for power in range(DEGREE + 1):
         numbers = [literal(coefficients[power]) for coefficients, _ in fits]
         rows = ",\n     ".join(", ".join(numbers[i : i + 6]) for i in range(0, 16, 6))

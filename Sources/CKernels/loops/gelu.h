@@ -1,73 +1,75 @@
 // GELU x·Φ(x), and its slope Φ(x) + x·φ(x).
 //
-// With t = |x| and p(t) = Φ(−t), whose derivative is −φ(t), the value is max(x, 0) − t·p; the slope is p + t·p′ below 0, and 1
-// less that above. In float32 p is a polynomial of degree 7 in each of 16 intervals, whose coefficients are looked up in
-// registers where the instruction set can: half of the multiply-adds that an exponential takes with what goes with it. The
-// intervals end at t = 5.98. Above it the value is x and the slope 1 to the last digit; what is below takes another way.
+// With t = |x| and q(t) = t·Φ(−t), the value is max(x, 0) − q; the slope is q′ below 0, and 1 less that above. In float32 q is a
+// polynomial of degree 7 in each of 16 intervals, whose coefficients are looked up in registers where the instruction set can:
+// half of the multiply-adds that an exponential takes with what goes with it. The first interval has 0 as its centre and q(0) = 0,
+// so that the smallest values keep their digits. The intervals end at t = 5.75: above it the value is x to the last digit and the
+// slope 1 to the last but one; what is below takes another way.
 
-// Φ(−t): the coefficients of each power, from the 7th down; 0.13·2⁻²⁴ off at most, its slope 12.4·2⁻²⁴.
+// q(t): the coefficients of each power, from the 7th down; 0.20·2⁻²⁴ off at most, its slope 5.3·2⁻²⁴.
 // Printed by Tests/Reference/gelu_table.py, which tells what the intervals are.
-static const float normal_tail[8][16] = {
-    {-0x1.1cdbd8p-24f, -0x1.b37c0ep-23f, -0x1.31b70cp-21f, -0x1.887cb6p-20f, -0x1.c9fa84p-19f, -0x1.e17216p-18f,
-     -0x1.c1b256p-17f, -0x1.6c4c3ep-16f, -0x1.f48c76p-16f, 0x1.04a2e2p-16f, 0x1.7cd58ap-13f, 0x1.0e03cap-12f,
-     -0x1.a05548p-13f, -0x1.a8b9b2p-11f, -0x1.45c62ap-12f, 0x1.f1b62p-11f},
-    {0x1.a4d82ap-24f, 0x1.5666f6p-22f, 0x1.019696p-20f, 0x1.6573c6p-19f, 0x1.c7fc7p-18f, 0x1.0a2e46p-16f,
-     0x1.1aa94cp-15f, 0x1.0e879ep-14f, 0x1.1c9732p-13f, 0x1.87c8cap-13f, -0x1.307772p-13f, -0x1.0a3808p-10f,
-     -0x1.4bd6e8p-10f, 0x1.608248p-11f, 0x1.8e3d62p-9f, 0x1.d774cp-10f},
-    {-0x1.e8a9e4p-24f, -0x1.a6464cp-22f, -0x1.530a72p-20f, -0x1.f91456p-19f, -0x1.5c6082p-17f, -0x1.bbf8e8p-16f,
-     -0x1.048bcep-14f, -0x1.187afp-13f, -0x1.73c43ap-12f, -0x1.cf0ffcp-11f, -0x1.2304d6p-10f, 0x1.2386a6p-11f,
-     0x1.226ea2p-8f, 0x1.848344p-8f, -0x1.22d53ep-13f, -0x1.1b4df6p-7f},
-    {0x1.cb837cp-24f, 0x1.a304ep-22f, 0x1.64537ap-20f, 0x1.1a556ep-18f, 0x1.a0717p-17f, 0x1.1d8146p-15f,
-     0x1.6b56ap-14f, 0x1.ac4db6p-13f, 0x1.4dccf4p-11f, 0x1.19542cp-9f, 0x1.3d4a4ap-8f, 0x1.8f96b6p-8f,
-     0x1.a9da7ap-15f, -0x1.cf5cb6p-7f, -0x1.77cd0ep-6f, -0x1.6dc036p-7f},
-    {-0x1.4dc04ep-24f, -0x1.3fd16p-22f, -0x1.1ea404p-20f, -0x1.e05966p-19f, -0x1.781108p-17f, -0x1.12ec54p-15f,
-     -0x1.770d84p-14f, -0x1.dcf3p-13f, -0x1.a6df8ep-11f, -0x1.b92996p-9f, -0x1.4fbd4ep-7f, -0x1.665cf8p-6f,
-     -0x1.e6244cp-6f, -0x1.0a4e8ep-6f, 0x1.7f3fc2p-6f, 0x1.f4d276p-5f},
-    {0x1.600428p-25f, 0x1.6151ccp-23f, 0x1.4c7aeap-21f, 0x1.254646p-19f, 0x1.e4dfa6p-18f, 0x1.778abap-16f,
-     0x1.106fc2p-14f, 0x1.721bap-13f, 0x1.6df4b6p-11f, 0x1.c4714cp-9f, 0x1.a939ecp-7f, 0x1.2cd6a4p-5f,
-     0x1.3ae9f8p-4f, 0x1.d6c95p-4f, 0x1.ca3186p-4f, 0x1.749bdp-5f},
-    {-0x1.e09e8p-27f, -0x1.f7e5f8p-25f, -0x1.f04bf4p-23f, -0x1.cb31b8p-21f, -0x1.8f1fccp-19f, -0x1.45e4dap-17f,
-     -0x1.f3f48cp-16f, -0x1.6841d2p-14f, -0x1.87fc7ap-12f, -0x1.17c578p-9f, -0x1.3705cep-7f, -0x1.0d482ep-5f,
-     -0x1.6b24dap-4f, -0x1.7d6584p-3f, -0x1.37f628p-2f, -0x1.8d7308p-2f},
-    {0x1.3f477cp-29f, 0x1.5cda1ep-27f, 0x1.66ac9ap-25f, 0x1.5b0fc2p-23f, 0x1.3c19eep-21f, 0x1.0f0a46p-19f,
-     0x1.b5aa54p-18f, 0x1.4ccd6ap-16f, 0x1.8aa568p-14f, 0x1.3f93eep-11f, 0x1.9997ap-9f, 0x1.a11c4ep-7f,
-     0x1.535c2ap-5f, 0x1.bc8ba2p-4f, 0x1.d9d354p-3f, 0x1.a11f8ep-2f},
+static const float gelu_tail[8][16] = {
+    {-0x1.a16f84p-21f, -0x1.0c958cp-19f, -0x1.36fd7ep-18f, -0x1.3f80dep-17f, -0x1.1c37b2p-16f, -0x1.a037f6p-16f,
+     -0x1.b232f4p-16f, -0x1.796966p-18f, 0x1.a7b5fap-14f, 0x1.75466p-12f, 0x1.33a85ap-13f, -0x1.1d75a8p-10f,
+     -0x1.818b8ep-10f, 0x1.45141p-10f, 0x1.a1197p-9f, 0x1.176318p-10f},
+    {0x1.5d295p-20f, 0x1.e7fa26p-19f, 0x1.374e22p-17f, 0x1.681fdep-16f, 0x1.75d42ap-15f, 0x1.565f3p-14f,
+     0x1.0c1766p-13f, 0x1.4df50cp-13f, 0x1.829efcp-15f, -0x1.99be4p-11f, -0x1.f854eap-10f, -0x1.a60a3cp-12f,
+     0x1.3d3e54p-8f, 0x1.843fd6p-8f, -0x1.8ccb0cp-9f, -0x1.535142p-7f},
+    {-0x1.c5d9c4p-20f, -0x1.55bfa2p-18f, -0x1.da229ap-17f, -0x1.2dde7cp-15f, -0x1.5efd7p-14f, -0x1.71eac4p-13f,
+     -0x1.5d691cp-12f, -0x1.223458p-11f, -0x1.bc3558p-11f, 0x1.7a07eap-21f, 0x1.17a0bp-8f, 0x1.26c68cp-7f,
+     0x1.6604f6p-9f, -0x1.0848e4p-6f, -0x1.6ffb9p-6f, 0x1.1e9ecp-14f},
+    {0x1.d6ec42p-20f, 0x1.7a2bb6p-18f, 0x1.1980f6p-16f, 0x1.83a7aep-15f, 0x1.ec6f2p-14f, 0x1.1f74ep-12f,
+     0x1.32e27cp-11f, 0x1.29629ap-10f, 0x1.459dbep-9f, 0x1.0a41fap-8f, -0x1.07d6c6p-11f, -0x1.26e576p-6f,
+     -0x1.27a162p-5f, -0x1.4a4738p-6f, 0x1.15e3a2p-5f, 0x1.105196p-4f},
+    {-0x1.75c2aap-20f, -0x1.3e0106p-18f, -0x1.f7e1dp-17f, -0x1.7345f4p-15f, -0x1.fc13fp-14f, -0x1.423734p-12f,
+     -0x1.79da1cp-11f, -0x1.984c7ep-10f, -0x1.133d18p-8f, -0x1.6b0ec6p-7f, -0x1.0d3bdep-6f, 0x1.84bb6cp-24f,
+     0x1.d030e4p-5f, 0x1.ef8e52p-4f, 0x1.c2a4b6p-4f, 0x1.2d8a6ep-22f},
+    {0x1.ab86cep-21f, 0x1.7f8162p-19f, 0x1.417338p-17f, 0x1.f7306cp-16f, 0x1.6f772cp-14f, 0x1.f4449cp-13f,
+     0x1.3d072p-11f, 0x1.757e6ep-10f, 0x1.251c04p-8f, 0x1.fc479cp-7f, 0x1.3121fep-5f, 0x1.ba4b52p-5f,
+     0x1.094068p-6f, -0x1.ef8e7p-4f, -0x1.3b7356p-2f, -0x1.988454p-2f},
+    {-0x1.3a92bp-22f, -0x1.2858e2p-20f, -0x1.059522p-18f, -0x1.b08e6p-17f, -0x1.4ee032p-15f, -0x1.e54a6p-14f,
+     -0x1.48ee38p-12f, -0x1.a0d58p-11f, -0x1.71da9p-9f, -0x1.876f5ap-7f, -0x1.341c2ap-5f, -0x1.5d1c06p-4f,
+     -0x1.050e92p-3f, -0x1.55429ap-4f, 0x1.0f5eb8p-3f, 0x1p-1f},
+    {0x1.c02c1ap-25f, 0x1.b9fc84p-23f, 0x1.995506p-21f, 0x1.63f91cp-19f, 0x1.22ab1p-17f, 0x1.bda8bep-16f,
+     0x1.40b6a4p-14f, 0x1.b13dacp-13f, 0x1.aae05p-11f, 0x1.096698p-8f, 0x1.fcb21ep-7f, 0x1.74bcf8p-5f,
+     0x1.9a76a4p-4f, 0x1.44ed0cp-3f, 0x1.3bf144p-3f, 0x0p+0f},
 };
 
-#define GELU_END 0x1.7fp+2f
+#define GELU_END 0x1.7p+2f
+#define GELU_START 7.75f
 #define GELU_LANES (CK_VECTOR / sizeof(float))
 #define GELU_VECTORS (CK_VECTOR == 32 ? 1 : 2)  // 16 registers do not hold what two need
 #define GELU_BLOCK (GELU_VECTORS * GELU_LANES)
 
-// GELU_VECTORS of them at a time, so that one does not wait for the other's sums; `slope` may be NULL.
-CK_INLINE CK_WIDE void gelu_vectors(const vector_f32 *x, vector_f32 *y, vector_f32 *slope) {
-    const vector_f32 zero = {0}, end = zero + GELU_END;
-    vector_f32 t[GELU_VECTORS], s[GELU_VECTORS], p[GELU_VECTORS], derivative[GELU_VECTORS];
+// GELU_VECTORS of them at a time, so that one does not wait for the other's sums; `slope` may be NULL. The first 8 bits of a lane
+// of `far` are not 0 where an x of that lane is beyond the intervals, or NaN, and then what becomes of it means nothing.
+CK_INLINE CK_WIDE void gelu_vectors(const vector_f32 *x, vector_f32 *y, vector_f32 *slope, integers_f32 *far) {
+    const vector_f32 zero = {0}, one = zero + 1.0f;
+    vector_f32 s[GELU_VECTORS], q[GELU_VECTORS], derivative[GELU_VECTORS];
     integers_f32 interval[GELU_VECTORS];
     CK_UNROLL
     for (int i = 0; i < GELU_VECTORS; i++) {
-        t[i] = (vector_f32)((integers_f32)x[i] & 0x7FFFFFFF);
-        t[i] = CK_SELECT(f32, t[i] > end, end, t[i]);  // NaN stays
-        const integers_f32 u = (integers_f32)(0x1.ffp+2f - t[i]);
+        const vector_f32 t = (vector_f32)((integers_f32)x[i] & 0x7FFFFFFF);
+        const integers_f32 u = (integers_f32)(GELU_START - t);
+        *far |= u ^ 0x40000000;
         interval[i] = u >> 20;
-        s[i] = t[i] - (0x1.ffp+2f - (vector_f32)((u & ~0xFFFFF) | 0x80000));  // from the middle of the interval
-        p[i] = look_up_f32(normal_tail[0], interval[i]);
+        s[i] = t - (GELU_START - (vector_f32)((u & ~0xFFFFF) | 0x80000));  // from the middle of the interval
+        q[i] = look_up_f32(gelu_tail[0], interval[i]);
         derivative[i] = zero;
     }
     CK_UNROLL
     for (int k = 1; k < 8; k++) {
         CK_UNROLL
         for (int i = 0; i < GELU_VECTORS; i++) {
-            if (slope) derivative[i] = k == 1 ? p[i] : derivative[i] * s[i] + p[i];
-            p[i] = p[i] * s[i] + look_up_f32(normal_tail[k], interval[i]);
+            if (slope) derivative[i] = k == 1 ? q[i] : derivative[i] * s[i] + q[i];
+            q[i] = q[i] * s[i] + look_up_f32(gelu_tail[k], interval[i]);
         }
     }
     CK_UNROLL
     for (int i = 0; i < GELU_VECTORS; i++) {
-        y[i] = CK_SELECT(f32, x[i] < zero, zero, x[i]) - t[i] * p[i];
-        if (!slope) continue;
-        const vector_f32 below = p[i] + t[i] * derivative[i];
-        slope[i] = CK_SELECT(f32, x[i] > zero, 1.0f - below, below);
+        const integers_f32 is_positive = (integers_f32)x[i] >= 0;  // of the sign's bit: no unit for floats is needed
+        y[i] = CK_SELECT(f32, is_positive, x[i], zero) - q[i];
+        if (slope) slope[i] = CK_SELECT(f32, is_positive, one - derivative[i], derivative[i]);
     }
 }
 
@@ -88,23 +90,35 @@ static __attribute__((noinline)) void gelu_slopes_below(const float *restrict x,
     }
 }
 
+static __attribute__((noinline)) CK_WIDE void gelu_far(const float *restrict x, float *restrict y, float *restrict slope) {
+    const vector_f32 one = (vector_f32){0} + 1.0f;
+    integers_f32 is_below = {0};
+    for (size_t l = 0; l < GELU_BLOCK; l += GELU_LANES) {
+        const vector_f32 xs = *(const vector_f32 *)(x + l);
+        const integers_f32 is_within = xs <= GELU_END;
+        is_below |= xs < -GELU_END;
+        *(vector_f32 *)(y + l) = CK_SELECT(f32, is_within, *(vector_f32 *)(y + l), xs);
+        if (!slope) continue;
+        const vector_f32 above = CK_SELECT(f32, xs == xs, one, xs);
+        *(vector_f32 *)(slope + l) = CK_SELECT(f32, is_within, *(vector_f32 *)(slope + l), above);
+    }
+    if (__builtin_reduce_or(is_below) == 0) return;
+    gelu_values_below(x, y);
+    if (slope) gelu_slopes_below(x, slope);
+}
+
 CK_INLINE CK_WIDE void gelu_block(const float *restrict x, float *restrict y, float *restrict slope) {
     vector_f32 xs[GELU_VECTORS], ys[GELU_VECTORS], slopes[GELU_VECTORS];
-    integers_f32 is_far = {0};
+    integers_f32 far = {0};
     CK_UNROLL
-    for (int i = 0; i < GELU_VECTORS; i++) {
-        xs[i] = *(const vector_f32 *)(x + i * GELU_LANES);
-        is_far |= xs[i] < -GELU_END;
-    }
-    gelu_vectors(xs, ys, slope ? slopes : 0);
+    for (int i = 0; i < GELU_VECTORS; i++) xs[i] = *(const vector_f32 *)(x + i * GELU_LANES);
+    gelu_vectors(xs, ys, slope ? slopes : 0, &far);
     CK_UNROLL
     for (int i = 0; i < GELU_VECTORS; i++) {
         *(vector_f32 *)(y + i * GELU_LANES) = ys[i];
         if (slope) *(vector_f32 *)(slope + i * GELU_LANES) = slopes[i];
     }
-    if (__builtin_expect(__builtin_reduce_or(is_far) == 0, 1)) return;
-    gelu_values_below(x, y);
-    if (slope) gelu_slopes_below(x, slope);
+    if (__builtin_expect(__builtin_reduce_or((far & ~0xFFFFFF) != 0) != 0, 0)) gelu_far(x, y, slope);
 }
 
 CK_INLINE CK_WIDE void gelu_row(const float *restrict x, ptrdiff_t stride, float *restrict y, float *restrict slope,
@@ -128,6 +142,7 @@ static CK_WIDE void gelu_f32(const void *x, ptrdiff_t stride, void *y, size_t n)
 static CK_WIDE void gelu_with_slope_f32(const void *x, void *y, void *slope, size_t n) { gelu_row(x, 1, y, slope, n); }
 
 #undef GELU_END
+#undef GELU_START
 #undef GELU_LANES
 #undef GELU_VECTORS
 #undef GELU_BLOCK
