@@ -81,10 +81,9 @@ public struct FiCoCoLLayers: LayerReducer {
         return tokens.reduced(
             pictures: tokens.visualByPicture.enumerated().map { sample, pictures in
                 pictures.map { picture in
-                    let own = Tensor.indices(picture.places)
-                    let shown = keys[sample].selecting(axis: 1, own)
-                    let asking = queries[sample].selecting(axis: 1, own)
-                    let words = queries[sample].selecting(axis: 1, .indices(question[sample]))
+                    let shown = keys[sample].taking(axis: 1, picture.places)
+                    let asking = queries[sample].taking(axis: 1, picture.places)
+                    let words = queries[sample].taking(axis: 1, question[sample])
                     return method.reduction(
                         received: meanReceived(from: asking, by: shown).doubles, r: meanAttention(of: words, to: shown),
                         remove: schedule.removed[layer]
@@ -141,18 +140,24 @@ extension Tensor {
 
 /// What keys [G, N, d] receive of queries [H, R, d], the mean over queries and heads of a softmax over the keys: [N].
 private func meanReceived(from queries: Tensor, by keys: Tensor) -> Tensor {
-    // The weights alone are wanted: values are as narrow as may be.
-    let values = Tensor.zeros([keys.shape[0], keys.shape[1], 1], dtype: keys.dtype)
+    // The weights alone are wanted.
+    let values = Tensor.zeros([keys.shape[0], keys.shape[1], 0], dtype: keys.dtype)
     return attention(query: queries, keys: keys, values: values, taps: [.columnMean(of: 0..<queries.shape[1])]).taps[0]
 }
 
 /// What queries [H, R, d] pay to keys [G, N, d], the mean over the heads of a softmax over the keys: [R, N].
 private func meanAttention(of queries: Tensor, to keys: Tensor) -> Tensor {
-    let (heads, share) = (queries.shape[0], queries.shape[0] / keys.shape[0])
-    guard queries.shape[1] > 0 else { return .zeros([0, keys.shape[1]], dtype: queries.dtype) }
+    let (heads, rows, groups) = (queries.shape[0], queries.shape[1], keys.shape[0])
+    guard rows > 0 else { return .zeros([0, keys.shape[1]], dtype: queries.dtype) }
     // R · d numbers are scaled instead of R · N.
     let scaled = queries * (1 / Double(queries.shape[2]).squareRoot())
-    var sum = Tensor.zeros([queries.shape[1], keys.shape[1]], dtype: queries.dtype)
-    for head in 0..<heads { sum += matmul(scaled[head], keys[head / share].transposed(0, 1)).softmax(axis: 1) }
-    return sum * (1 / Double(heads))
+    // So many rows at a time as leave the weights of all heads small.
+    let parts = stride(from: 0, to: rows, by: 128).map { start in
+        let own = scaled.sliced(axis: 1, start..<min(start + 128, rows))
+        let count = own.shape[1]
+        // Heads that share keys follow each other.
+        let scores = matmul(own.reshaped(to: [groups, heads / groups * count, -1]), keys.transposed(1, 2))
+        return scores.softmax(axis: 2).reshaped(to: [heads, count, -1]).mean(axes: [0])
+    }
+    return parts.count == 1 ? parts[0] : concatenated(parts, axis: 0)
 }

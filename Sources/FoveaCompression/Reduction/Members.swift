@@ -15,6 +15,14 @@ extension Tensor {
     /// Indices as an int64 vector.
     static func indices(_ indices: [Int]) -> Tensor { Tensor(indices.map(Int64.init), shape: [indices.count]) }
 
+    /// Some slices of an axis, ascending; neighbours that follow each other are not copied.
+    func taking(axis: Int, _ places: [Int]) -> Tensor {
+        guard let first = places.first, places.last! - first == places.count - 1 else {
+            return selecting(axis: axis, .indices(places))
+        }
+        return sliced(axis: axis, first..<first + places.count)
+    }
+
     /// Lists of indices side by side, [B, longest], with −1 behind the shorter ones.
     static func paddedIndices(_ lists: [[Int]]) -> Tensor {
         let length = lists.map(\.count).max() ?? 0

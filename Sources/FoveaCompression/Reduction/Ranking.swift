@@ -36,10 +36,27 @@ enum Ranking {
 
     /// The q-quantile of at least one number, interpolated linearly between neighbours.
     static func quantile(_ numbers: some Collection<Double>, _ q: Double) -> Double {
-        let sorted = numbers.sorted()
-        let place = q * Double(sorted.count - 1)
+        let count = numbers.count
+        let place = q * Double(count - 1)
         let low = Int(place.rounded(.down))
-        guard low + 1 < sorted.count else { return sorted[sorted.count - 1] }
-        return sorted[low] + (sorted[low + 1] - sorted[low]) * (place - Double(low))
+        // From the lower neighbour up; near the end those are few, and nothing else needs to be in order.
+        let needed = count - low
+        let upper = needed <= 8 ? largest(numbers, needed) : Array(numbers.sorted()[low...])
+        guard upper.count > 1 else { return upper[0] }
+        return upper[0] + (upper[1] - upper[0]) * (place - Double(low))
+    }
+
+    /// The k largest of at least k numbers, ascending.
+    private static func largest(_ numbers: some Collection<Double>, _ k: Int) -> [Double] {
+        var largest = numbers.prefix(k).sorted()
+        for number in numbers.dropFirst(k) where number > largest[0] {
+            var place = 0
+            while place + 1 < k, number > largest[place + 1] {
+                largest[place] = largest[place + 1]
+                place += 1
+            }
+            largest[place] = number
+        }
+        return largest
     }
 }

@@ -46,24 +46,28 @@ extension Tensor {
         return reshaped(to: Array(shape[..<first]) + [merged] + Array(shape[(last + 1)...]))
     }
 
-    /// One more axis of length 1, in front of the present `axis`; −1 appends it.
+    /// One more axis of length 1, in front of the present `axis`; −1 appends it. A view.
     public func unsqueezed(_ axis: Int) -> Tensor {
         let position = axis < 0 ? rank + 1 + axis : axis
         guard (0...rank).contains(position) else {
             trap("unsqueeze", "axis \(axis) is outside the \(rank + 1) axes of the result", self)
         }
-        var target = shape
+        var (target, steps) = (shape, layoutStrides)
         target.insert(1, at: position)
-        return reshaped(to: target)
+        steps.insert(1, at: position)
+        return view(shape: target, strides: steps, offset: offset)
+            .derived(by: .reshape, from: self) { [shape] g in g.reshaped(to: shape) }
     }
 
-    /// Without an axis of length 1.
+    /// Without an axis of length 1. A view.
     public func squeezed(_ axis: Int) -> Tensor {
         let axis = normalizedAxis(axis, "squeeze")
         guard shape[axis] == 1 else { trap("squeeze", "axis \(axis) is not of length 1", self) }
-        var target = shape
+        var (target, steps) = (shape, layoutStrides)
         target.remove(at: axis)
-        return reshaped(to: target)
+        steps.remove(at: axis)
+        return view(shape: target, strides: steps, offset: offset)
+            .derived(by: .reshape, from: self) { [shape] g in g.reshaped(to: shape) }
     }
 }
 
