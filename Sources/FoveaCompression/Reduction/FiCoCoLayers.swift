@@ -95,13 +95,13 @@ public struct FiCoCoLLayers: LayerReducer {
     public func count(of n: Int, inLayer layer: Int) -> Int? { schedule.left(of: n, inLayer: layer) }
 
     /// The products of the keys of the picture with its queries, those of what is removed once more, and those of the
-    /// question; the values of the tap; Σ R R; and the mixtures.
+    /// question; Σ R R; and the mixtures.
     public func cost(_ shape: LayerShape, inLayer layer: Int) -> Cost {
         let n = shape.visual
         let removed = n - schedule.left(of: n, inLayer: layer)
         guard removed > 0 else { return Cost() }
         return .product(n + removed + shape.question, shape.queryWidth, n)
-            + .product(n, shape.heads, n) + .product(removed, shape.question, n - removed)
+            + .product(removed, shape.question, n - removed)
             + .product(shape.count - removed, removed, shape.width)
     }
 }

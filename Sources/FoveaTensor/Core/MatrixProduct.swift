@@ -79,6 +79,11 @@ package enum MatrixProduct {
         let isBLAS =
             table.prefers_blas != 0 && k > 0 && !isFewRows && !b.isBFloat16 && a.isForBLAS(m, k) && b.isForBLAS(k, n)
         let panel = type == 0 ? table.panel.0 : table.panel.1
+        let cuts = products == 1 && !isFewRows && !isBLAS ? stretches(m, n, k) : 1
+        if cuts > 1 {
+            multiply(m, n, k, a, b, inStretches: cuts, addend: addend, into: c, stride: stride, dtype)
+            return
+        }
         let threads = isBLAS ? threadsForBLAS : Workers.count
         let grid = Grid(products, m, n, k, panel: panel, threads: threads, sharesB: batch.sharesB)
         var whole = ck_product(
@@ -123,6 +128,59 @@ package enum MatrixProduct {
         }
         parallelFor(products * grid.tiles, grain: grid.grain) { range in
             if bytes > 0 { withScratch(bytes) { run(range, $0) } } else { run(range, nil) }
+        }
+    }
+
+    /// In how many stretches of k a product is made that is small beside what it is made of, such as the gradient of a weight.
+    /// Each thread then reads, and packs, rows of its own, those that it has mostly made itself, instead of all rows for some of
+    /// the columns. The shape alone decides, and the sum of the stretches is taken in order.
+    private static func stretches(_ m: Int, _ n: Int, _ k: Int) -> Int {
+        guard k >= 1024, m * n <= 128 * k else { return 1 }
+        let most = min(8, k / 512, max(2, (1 << 18) / (m * n)))
+        // A power of two, so that as many threads have the same to do.
+        return 1 << (Int.bitWidth - 1 - most.leadingZeroBitCount)
+    }
+
+    private static func multiply(
+        _ m: Int, _ n: Int, _ k: Int, _ a: Operand, _ b: Operand, inStretches cuts: Int, addend: Addend?,
+        into c: UnsafeMutableRawPointer, stride: Int, _ dtype: DType
+    ) {
+        let (loop, size) = (pick(Kernels.table.pointee.product, dtype), dtype.size)
+        // Runs of A's columns stay whole.
+        let run = max(1, a.run)
+        func stretch(_ cut: Int) -> Range<Int> { k / run * cut / cuts * run..<k / run * (cut + 1) / cuts * run }
+        var whole = ck_product(
+            m: m, n: n, k: (0..<cuts).map { stretch($0).count }.max()!, a: a.pointer, a_row: a.row, a_column: a.column,
+            a_run: a.run, a_run_step: a.runStep, b: b.pointer, b_row: b.row, b_column: b.column,
+            addend: nil, addend_row: 0, c: c, c_row: stride, groups: 1, a_group: 0, c_group: 0,
+            is_few_rows: 0, is_b_bfloat16: b.isBFloat16 ? 1 : 0)
+        let bytes = pick(Kernels.table.pointee.product_workspace, dtype)(&whole)
+        let product = whole
+        // The first stretch goes where the result is wanted.
+        let further = Tensor(uninitialized: [cuts - 1, m, n], dtype)
+        further.write { further in
+            parallelFor(cuts) { cut in
+                let stretch = stretch(cut)
+                var part = product
+                part.k = stretch.count
+                part.a += stretch.lowerBound / run * (a.run == 0 ? a.column : a.runStep) * size
+                part.b += stretch.lowerBound * b.row * (b.isBFloat16 ? 2 : size)
+                if cut == 0 {
+                    part.addend = addend?.pointer
+                    part.addend_row = addend?.row ?? 0
+                } else {
+                    part.c = further + (cut - 1) * m * n * size
+                    part.c_row = n
+                }
+                withScratch(bytes) { loop(&part, $0) }
+            }
+            let add: @convention(c) (UnsafeRawPointer?, UnsafeMutableRawPointer?, Int) -> Void =
+                pick(Kernels.table.pointee.accumulate, dtype)
+            parallelFor(m, grain: max(1, Kernels.grain / n)) { rows in
+                for cut in 0..<cuts - 1 {
+                    for row in rows { add(further + (cut * m + row) * n * size, c + row * stride * size, n) }
+                }
+            }
         }
     }
 
