@@ -23,6 +23,18 @@ public struct ParameterFilter: Sendable {
     /// Parameters whose path matches the pattern: `*` stands for one component, `**` for any number of them.
     public static func path(_ pattern: String) -> ParameterFilter {
         let pattern = pattern.split(separator: ".").map { Array($0.utf8) }
+        // An optimizer asks for each parameter in each step, mostly for how its path ends.
+        if pattern.first == Array("**".utf8), !pattern.dropFirst().contains(where: { $0.contains(UInt8(ascii: "*")) }) {
+            let end = Array(pattern.dropFirst().joined(separator: [UInt8(ascii: ".")]))
+            return ParameterFilter { path, _ in
+                var path = path
+                return path.withUTF8 { path in
+                    let start = path.count - end.count
+                    return path.suffix(end.count).elementsEqual(end)
+                        && (start == 0 || end.isEmpty || path[start - 1] == UInt8(ascii: "."))
+                }
+            }
+        }
         return ParameterFilter { path, _ in
             var path = path
             return path.withUTF8 { matches(pattern[...], $0[...]) }
@@ -50,8 +62,7 @@ public struct ParameterFilter: Sendable {
     }
 }
 
-/// Whether a path fits a pattern, given by its components. An optimizer asks for each parameter in each step: nothing is
-/// allocated.
+/// Whether a path fits a pattern, given by its components. Nothing is allocated.
 private func matches(_ pattern: ArraySlice<[UInt8]>, _ path: Slice<UnsafeBufferPointer<UInt8>>) -> Bool {
     guard let first = pattern.first else { return path.isEmpty }
     let rest = pattern.dropFirst()

@@ -30,8 +30,12 @@ public struct AdamW: Optimizer {
             second = .zeros(parameter.shape, dtype: parameter.dtype)
         }
 
-        /// The memory of both, which nobody else refers to.
-        mutating func memory() -> (first: UnsafeMutableRawPointer, second: UnsafeMutableRawPointer) {
+        /// The memory of both, which nobody else refers to. Traps where they are not of the parameter's shape and type.
+        mutating func memory(
+            for path: String, _ parameter: Tensor
+        ) -> (first: UnsafeMutableRawPointer, second: UnsafeMutableRawPointer) {
+            requireFit(path, parameter, first)
+            requireFit(path, parameter, second)
             first.makeUnique()
             second.makeUnique()
             return (first.write { $0 }, second.write { $0 })
@@ -105,11 +109,7 @@ public struct AdamW: Optimizer {
         var moves: [Move] = []
         var kept: [Tensor] = []
         forEachUpdate(&model, gradients, groups) { path, parameter, gradient, group in
-            // Taken out of the table, so that nobody else refers to them, and they are updated in place.
-            var moment = moments.removeValue(forKey: path) ?? Moments(of: parameter)
-            requireFit(path, parameter, [moment.first, moment.second])
-            let (first, second) = moment.memory()
-            moments[path] = moment
+            let (first, second) = moments[path, default: Moments(of: parameter)].memory(for: path, parameter)
             let count = gradient.count
             let whole = Move(
                 parameter: parameter.write { $0 }, gradient: gradient.read { $0 }, first: first, second: second,

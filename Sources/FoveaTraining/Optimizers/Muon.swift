@@ -61,7 +61,7 @@ public struct Muon: Optimizer {
             guard parameter.rank >= 2 else { trap("Muon", "\(path) is no matrix", parameter) }
             others[path] = nil
             let old = momenta[path] ?? .zeros(parameter.shape, dtype: parameter.dtype)
-            requireFit(path, parameter, [old])
+            requireFit(path, parameter, old)
             let (shape, label) = (parameter.shape, parameter.label)
             let (new, moved) = withoutGradient {
                 let share = gradient * (1 - momentum)

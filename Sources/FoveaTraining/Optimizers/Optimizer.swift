@@ -63,9 +63,9 @@ extension Tensor {
 }
 
 /// Traps when restored state is not of the parameter's shape and type: the loops would write past its end.
-func requireFit(_ path: String, _ parameter: Tensor, _ state: [Tensor]) {
-    for tensor in state where tensor.shape != parameter.shape || tensor.dtype != parameter.dtype {
-        trap("update", "the optimizer's state of \(path) does not fit the parameter", tensor, parameter)
+func requireFit(_ path: String, _ parameter: Tensor, _ state: Tensor) {
+    guard state.shape == parameter.shape, state.dtype == parameter.dtype else {
+        trap("update", "the optimizer's state of \(path) does not fit the parameter", state, parameter)
     }
 }
 

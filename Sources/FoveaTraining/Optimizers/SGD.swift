@@ -38,9 +38,9 @@ public struct SGD: Optimizer {
         let rate = learningRate
         step += 1
         forEachUpdate(&model, gradients, groups) { path, parameter, gradient, group in
-            var velocity = velocities.removeValue(forKey: path) ?? .zeros(parameter.shape, dtype: parameter.dtype)
-            requireFit(path, parameter, [velocity])
-            velocity.makeUnique()
+            velocities[path, default: .zeros(parameter.shape, dtype: parameter.dtype)].makeUnique()
+            let velocity = velocities[path]!
+            requireFit(path, parameter, velocity)
             let loop = pick(Kernels.table.pointee.sgd, parameter.dtype)
             let size = parameter.dtype.size
             let (momentum, nesterov) = (momentum, isNesterov ? Int32(1) : 0)
@@ -56,7 +56,6 @@ public struct SGD: Optimizer {
                     }
                 }
             }
-            velocities[path] = velocity
         }
     }
 
