@@ -68,7 +68,7 @@ CK_WIDE static void CK_NAME2(attention_slopes, TYPE)(const struct ck_attention *
     }
 }
 
-// Rows of whole vectors become 0. Column by column: a call of memset for each row of 64 bytes took 3 % of a small step.
+// Rows of whole vectors become 0. Column by column: a call of memset for each row of 64 bytes is slow.
 CK_WIDE static void CK_NAME2(attention_clear, TYPE)(T *x, ptrdiff_t stride, size_t rows, size_t width) {
     for (size_t c = 0; c < width; c += SPAN) {
         for (size_t j = 0; j < rows; j++) *(VEC *)(x + (ptrdiff_t)j * stride + c) = (VEC){0};
@@ -99,16 +99,18 @@ CK_WIDE static void CK_NAME2(attention_gradient, TYPE)(const struct ck_attention
     T *const dv_target = (T *)CK_NAME2(attention_row, TYPE)(a->dv, a->dv_strides, b, g, first_key);
     T *const dk = width == a->width ? dk_target : sums;
     T *const dv = value_width == a->value_width ? dv_target : sums + (end_key - first_key) * width;
-    CK_NAME2(attention_clear, TYPE)(dk, dk_stride, end_key - first_key, width);
-    CK_NAME2(attention_clear, TYPE)(dv, dv_stride, end_key - first_key, value_width);
 
     const size_t rows = a->share * a->queries;
+    // The keys before `begun` have their gradients from the first rows that see them: these write, further ones add.
+    size_t begun = first_key;
     for (size_t row = 0; row < rows; row += ROWS) {
         CK_NAME2(attention_take, TYPE)(a, b, g, row, rows - row < ROWS ? rows : row + ROWS, &block);
         const size_t lanes = block.lanes, reach = CK_NAME2(attention_reach, TYPE)(a, &block);
         CK_NAME2(attention_recall, TYPE)(a, b, &block);
         CK_NAME2(attention_load_cotangent, TYPE)(a, b, &block, &cotangent);
-        for (size_t i = 0; i < block.count * width; i++) dq[i] = 0;
+        if (reach <= first_key) {
+            for (size_t i = 0; i < block.count * width; i++) dq[i] = 0;
+        }
         for (size_t first = first_key; first < end_key && first < reach; first += KEYS) {
             const size_t end = end_key < reach ? end_key : reach;
             const size_t keys = end - first < KEYS ? end - first : KEYS;
@@ -123,18 +125,28 @@ CK_WIDE static void CK_NAME2(attention_gradient, TYPE)(const struct ck_attention
             }
             CK_NAME2(attention_slopes, TYPE)(a, b, g, first, keys, &block, &cotangent, v, v_stride, drop, p, ds);
             const ptrdiff_t at = (ptrdiff_t)(first - first_key);
+            // A block of keys that earlier rows have seen in part.
+            if (first < begun && begun < first + keys) {
+                CK_NAME2(attention_clear, TYPE)(dk + (at + (ptrdiff_t)(begun - first)) * dk_stride, dk_stride, first + keys - begun, width);
+                CK_NAME2(attention_clear, TYPE)(dv + (at + (ptrdiff_t)(begun - first)) * dv_stride, dv_stride, first + keys - begun, value_width);
+            }
+            const T *const sum = first < begun ? ones : 0;
+            begun = begun < first + keys ? first + keys : begun;
             CK_NAME2(attention_product, TYPE)(keys, value_width, block.count, p, (ptrdiff_t)lanes, 1, cotangent.rows,
-                                              (ptrdiff_t)value_width, dv + at * dv_stride, dv_stride, ones);
+                                              (ptrdiff_t)value_width, dv + at * dv_stride, dv_stride, sum);
             CK_NAME2(attention_product, TYPE)(keys, width, block.count, ds, (ptrdiff_t)lanes, 1, cotangent.queries,
-                                              (ptrdiff_t)width, dk + at * dk_stride, dk_stride, ones);
+                                              (ptrdiff_t)width, dk + at * dk_stride, dk_stride, sum);
             CK_NAME2(attention_product, TYPE)(block.count, width, keys, ds, 1, (ptrdiff_t)lanes, k, k_stride, dq,
-                                              (ptrdiff_t)width, ones);
+                                              (ptrdiff_t)width, first > first_key ? ones : 0);
         }
         for (size_t i = 0; i < block.count; i++) {
             T *to = (T *)CK_NAME2(attention_row, TYPE)(a->dq, a->dq_strides, b, block.head[i], block.row[i]);
             for (size_t c = 0; c < a->width; c++) to[c] = dq[i * width + c] * (T)a->scale;
         }
     }
+    // Keys that no row sees.
+    CK_NAME2(attention_clear, TYPE)(dk + (ptrdiff_t)(begun - first_key) * dk_stride, dk_stride, end_key - begun, width);
+    CK_NAME2(attention_clear, TYPE)(dv + (ptrdiff_t)(begun - first_key) * dv_stride, dv_stride, end_key - begun, value_width);
     for (size_t j = 0; j < end_key - first_key; j++) {
         if (dk != dk_target) {
             memcpy(dk_target + (ptrdiff_t)j * a->dk_strides[2], dk + j * width, a->width * sizeof(T));
