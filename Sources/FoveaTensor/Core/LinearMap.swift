@@ -56,10 +56,10 @@ struct LinearMap {
         var branches: [(Tensor, Pullback)] = [
             (
                 x,
-                .value { [weight = weight.detached, shape = x.shape] g in
+                .into { [weight = weight.detached, shape = x.shape] g, sum in
                     let g = part(g)
-                    return Tensor.product(g.rank == 1 ? g.unsqueezed(0) : g, weight.cast(to: g.dtype))
-                        .reshaped(to: shape)
+                    Tensor.addProduct(
+                        g.rank == 1 ? g.unsqueezed(0) : g, weight.cast(to: g.dtype), into: &sum, shape: shape)
                 }
             )
         ]

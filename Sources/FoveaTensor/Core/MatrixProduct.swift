@@ -322,6 +322,28 @@ extension Tensor {
         }
     }
 
+    /// sum += a·B for a [..., k] and B [k, n], to a sum of `shape` [..., n]; in one pass where the sum may be written.
+    static func addProduct(_ a: Tensor, _ b: Tensor, into adjoint: inout Adjoint, shape: [Int]) {
+        let rows = coalesced(Array(a.shape.dropLast()), [Array(a.layoutStrides.dropLast())]).shape
+        guard adjoint.isReusable, rows.count == 1 else {
+            adjoint.add(product(a, b).reshaped(to: shape))
+            return
+        }
+        let (k, n) = (b.shape[0], b.shape[1])
+        let strides = b.layoutStrides
+        let left = a.asRows()
+        adjoint.withSum(shape, a.dtype) { sum, _ in
+            left.tensor.read { a in
+                b.read { b in
+                    MatrixProduct.multiply(
+                        rows[0], n, k, .init(pointer: a, row: left.row, column: left.column),
+                        .init(pointer: b, row: strides[0], column: strides[1]), addend: .init(pointer: sum, row: n),
+                        into: sum, stride: n, left.tensor.dtype)
+                }
+            }
+        }
+    }
+
     /// sum += aᵀ·b for a [..., m] and b [..., n] with the same rows: the gradient of a weight [m, n]. Rows of a may lie in even
     /// groups.
     static func addTransposedProduct(_ a: Tensor, _ b: Tensor, into adjoint: inout Adjoint, shape: [Int]) {

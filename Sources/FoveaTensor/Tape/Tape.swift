@@ -284,6 +284,11 @@ public struct Adjoint {
         value = sum
     }
 
+    /// Whether there is a sum that nobody else refers to.
+    var isReusable: Bool {
+        mutating get { value?.isReusable() ?? false }
+    }
+
     /// Calls `body` with memory to add to (`isFirst` false) or to fill (`isFirst` true).
     package mutating func withSum(
         _ shape: [Int], _ dtype: DType, _ body: (_ sum: UnsafeMutableRawPointer, _ isFirst: Bool) -> Void
