@@ -162,6 +162,10 @@ import Testing
             ("head.weight.*", []),
             ("hea.*", []),
             ("*.*.*.*", []),
+            ("**.0.weight", ["norms.0.weight"]),
+            ("**.gate", ["gate"]),
+            ("**.eight", []),
+            ("**.ms.0.weight", []),
         ])
     func patterns(_ pattern: String, _ expected: [String]) {
         #expect(paths(.path(pattern)) == expected)

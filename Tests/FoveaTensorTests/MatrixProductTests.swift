@@ -253,6 +253,79 @@ struct MatrixProductTests {
         #expect(results.allSatisfy { $0 == results[0] })
     }
 
+    // MARK: Long sums
+
+    // A sum of at least 1,024 terms is cut in stretches where the result is small beside its operands.
+    @Test(
+        "products small beside what they are made of, in all layouts, onto a sum, and from columns in runs",
+        arguments: [(64, 64, 2304), (5, 7, 1025), (100, 90, 1500), (1, 3, 5000), (33, 70, 1023)])
+    func longSums(m: Int, n: Int, k: Int) {
+        let (a, b) = (Self.numbers(m * k, 1), Self.numbers(k * n, 2))
+        var want = [Double](repeating: 0, count: m * n)
+        for p in 0..<k {
+            for i in 0..<m { for j in 0..<n { want[i * n + j] += a[i * k + p] * b[p * n + j] } }
+        }
+        let (left, right) = (Tensor(a, shape: [m, k]), Tensor(b, shape: [k, n]))
+        let turned = { (x: Tensor) in x.transposed(0, 1).contiguous().transposed(0, 1) }
+        for type in [DType.float32, .float64] {
+            let allowed = Self.units * (type == .float32 ? 0x1p-24 : 0x1p-53) * Double(k)
+            func check(_ got: Tensor, _ times: Double, _ what: String) {
+                let worst = zip(got.cast(to: .float64).scalars(as: Double.self), want)
+                    .map { ($0 - times * $1).magnitude }.max()!
+                #expect(worst <= times * allowed, "\(type), \(what)")
+            }
+            let (x, y) = (left.cast(to: type), right.cast(to: type))
+            for (own, name) in [(x, "rows"), (turned(x), "columns")] {
+                check(matmul(own, y), 1, "\(name) by rows")
+                check(matmul(own, turned(y)), 1, "\(name) by columns")
+            }
+            // The gradient of a weight that is used twice: the second product is added to the first.
+            let weight = Tensor.zeros([m, n], dtype: type)
+            let rows = turned(x).transposed(0, 1)
+            check(gradient(of: { (linear(y, weight: $0) * rows).sum() + (linear(y, weight: $0) * rows).sum() }, at: weight), 2, "twice")
+            // Rows of a part of a joined result lie in groups.
+            let groups = k % 25 == 0 ? 25 : k % 3 == 0 ? 3 : 1
+            let other = Tensor.zeros([1, 2, n], dtype: type)
+            let cotangent = concatenated(
+                [rows.reshaped(to: [groups, k / groups, m]), .zeros([groups, 2, m], dtype: type)], axis: 1)
+            let joined = gradient(
+                of: { weight in
+                    (joinedLinear([
+                        (y.reshaped(to: [groups, k / groups, n]), weight, nil), (other, Tensor.zeros([m, n], dtype: type), nil),
+                    ]) * cotangent).sum()
+                }, at: weight)
+            check(joined, 1, "joined")
+        }
+    }
+
+    @Test("long sums have the same bits on any number of threads")
+    func threadsOfLongSums() {
+        let x = Tensor.uniform([3000, 60], in: -1...1, key: RandomKey(seed: 1))
+        let y = Tensor.uniform([3000, 50], in: -1...1, key: RandomKey(seed: 2))
+        let before = Workers.count
+        defer { Workers.count = before }
+        let results = [1, 2, 5].map { threads in
+            Workers.count = threads
+            return matmul(x.transposed(0, 1), y).bytes()
+        }
+        #expect(results.allSatisfy { $0 == results[0] })
+    }
+
+    @Test("an input of several maps has the sum of their gradients, and what it shares stays as it was")
+    func sumsOfInputs() {
+        let x = Tensor.uniform([6, 5], key: RandomKey(seed: 1))
+        let weights = (0..<3).map { Tensor.uniform([4, 5], key: RandomKey(seed: UInt64($0) + 2)) }
+        let g = Tensor.uniform([6, 4], key: RandomKey(seed: 9))
+        let maps = weights.map { weight in { (x: Tensor) in (linear(x, weight: weight) * g).sum() } }
+        let parts = maps.map { gradient(of: $0, at: x) }
+        let sum = gradient(of: { maps[0]($0) + maps[1]($0) + maps[2]($0) }, at: x)
+        expectClose(sum, parts[0] + parts[1] + parts[2], tolerance: 1e-6)
+        // The cotangent goes on to x as it is, and is also what the map's gradient is made of.
+        let square = Tensor.uniform([5, 5], key: RandomKey(seed: 7))
+        let residual = gradient(of: { ($0 + linear($0, weight: square)).sum() }, at: x)
+        expectClose(residual, 1 + matmul(Tensor.ones([6, 5]), square), tolerance: 1e-6)
+    }
+
     // MARK: Special numbers
 
     @Test("0 · ∞ is NaN, and NaN and infinities reach their own row or column alone")

@@ -245,4 +245,20 @@ struct StorageTests {
             #expect(doubles(of: typed.reshaped(to: [2, 6])) == [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11], "\(type)")
         }
     }
+
+    @Test("axes of length 1 come and go without a copy, in a view too")
+    func unitAxes() {
+        let x = Tensor((0..<24).map(Double.init), shape: [2, 3, 4]).transposed(0, 2)
+        let row = x.sliced(axis: 1, 1..<2)
+        for view in [x.unsqueezed(0), x.unsqueezed(2), x.unsqueezed(-1)] {
+            #expect(view.read { $0 } == x.read { $0 })
+            #expect(doubles(of: view) == doubles(of: x))
+        }
+        #expect(row.squeezed(1).read { $0 } == row.read { $0 })
+        #expect(row.squeezed(1).shape == [4, 2])
+        #expect(doubles(of: row.squeezed(1)) == [4, 16, 5, 17, 6, 18, 7, 19])
+        #expect(doubles(of: x[3]) == [3, 15, 7, 19, 11, 23])
+        let gradient = gradient(of: { ($0.transposed(0, 1).unsqueezed(1).squeezed(1) * row.squeezed(1)).sum() }, at: .ones([2, 4]))
+        #expect(doubles(of: gradient) == [4, 5, 6, 7, 16, 17, 18, 19])
+    }
 }

@@ -3,43 +3,75 @@
 
 #define LANES 32
 
-static inline T CK_NAME2(combine, TYPE)(T *lanes) {
-    for (size_t width = LANES / 2; width > 0; width /= 2)
-        for (size_t i = 0; i < width; i++) lanes[i] += lanes[i + width];
-    return lanes[0];
+// Sums that stay in registers: of arrays the compiler would make memory, and what lies across two of its lines is slow.
+typedef T CK_NAME2(lanes, TYPE) __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
+#define LANE_SUMS CK_NAME2(lanes, TYPE)
+
+// By address, since a vector wider than a register is no argument.
+CK_INLINE CK_WIDE T CK_NAME2(combine, TYPE)(const LANE_SUMS *sums) {
+    const LANE_SUMS all = *sums;
+    const __auto_type sixteen = __builtin_shufflevector(all, all, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) +
+        __builtin_shufflevector(all, all, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
+    const __auto_type eight = __builtin_shufflevector(sixteen, sixteen, 0, 1, 2, 3, 4, 5, 6, 7) +
+        __builtin_shufflevector(sixteen, sixteen, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __auto_type four =
+        __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+    const __auto_type two = __builtin_shufflevector(four, four, 0, 1) + __builtin_shufflevector(four, four, 2, 3);
+    return two[0] + two[1];
 }
 
-static inline T CK_NAME2(sum_of, TYPE)(const T *x, size_t n) {
-    T lanes[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t l = 0; l < LANES; l++) lanes[l] += x[i + l];
-    for (size_t l = 0; i < n; i++, l++) lanes[l] += x[i];
-    return CK_NAME2(combine, TYPE)(lanes);
+// The first n < LANES elements, and zeros.
+CK_INLINE CK_WIDE void CK_NAME2(last_of, TYPE)(const T *x, size_t n, LANE_SUMS *last) {
+    T rest[LANES] = {0};
+    for (size_t l = 0; l < n; l++) rest[l] = x[l];
+    *last = *(const LANE_SUMS *)rest;
 }
 
-static inline T CK_NAME2(dot_of, TYPE)(const T *x, const T *y, size_t n) {
-    T lanes[LANES] = {0};
+CK_WIDE static inline T CK_NAME2(sum_of, TYPE)(const T *x, size_t n) {
+    LANE_SUMS sums = {0};
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t l = 0; l < LANES; l++) lanes[l] += x[i + l] * y[i + l];
-    for (size_t l = 0; i < n; i++, l++) lanes[l] += x[i] * y[i];
-    return CK_NAME2(combine, TYPE)(lanes);
+    for (; i + LANES <= n; i += LANES) sums += *(const LANE_SUMS *)(x + i);
+    if (i < n) {
+        LANE_SUMS last;
+        CK_NAME2(last_of, TYPE)(x + i, n - i, &last);
+        sums += last;
+    }
+    return CK_NAME2(combine, TYPE)(&sums);
+}
+
+CK_WIDE static inline T CK_NAME2(dot_of, TYPE)(const T *x, const T *y, size_t n) {
+    LANE_SUMS sums = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) sums += *(const LANE_SUMS *)(x + i) * *(const LANE_SUMS *)(y + i);
+    if (i < n) {
+        LANE_SUMS last_x, last_y;
+        CK_NAME2(last_of, TYPE)(x + i, n - i, &last_x);
+        CK_NAME2(last_of, TYPE)(y + i, n - i, &last_y);
+        sums += last_x * last_y;
+    }
+    return CK_NAME2(combine, TYPE)(&sums);
 }
 
 // Σ (x − center)²
-static inline T CK_NAME2(square_distance, TYPE)(const T *x, T center, size_t n) {
-    T lanes[LANES] = {0};
+CK_WIDE static inline T CK_NAME2(square_distance, TYPE)(const T *x, T center, size_t n) {
+    LANE_SUMS sums = {0};
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t l = 0; l < LANES; l++) lanes[l] += (x[i + l] - center) * (x[i + l] - center);
-    for (size_t l = 0; i < n; i++, l++) lanes[l] += (x[i] - center) * (x[i] - center);
-    return CK_NAME2(combine, TYPE)(lanes);
+    for (; i + LANES <= n; i += LANES) {
+        const LANE_SUMS distance = *(const LANE_SUMS *)(x + i) - center;
+        sums += distance * distance;
+    }
+    if (i < n) {
+        T rest[LANES] = {0};
+        for (size_t l = 0; i + l < n; l++) rest[l] = x[i + l] - center;
+        const LANE_SUMS distance = *(const LANE_SUMS *)rest;
+        sums += distance * distance;
+    }
+    return CK_NAME2(combine, TYPE)(&sums);
 }
 
 // The largest element that is a number; -∞ of nothing.
 static inline T CK_NAME2(number_max_of, TYPE)(const T *x, size_t n) {
-    T lanes[LANES];
+    T lanes[LANES] __attribute__((aligned(CK_VECTOR)));
     for (size_t l = 0; l < LANES; l++) lanes[l] = -(T)INFINITY;
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
@@ -156,7 +188,7 @@ static void CK_NAME2(row_log_sum_exp, TYPE)(const void *x_, void *out_, size_t r
         for (; i + LANES <= columns; i += LANES)
             for (size_t l = 0; l < LANES; l++) lanes[l] += EXP(x[i + l] - top);
         for (size_t l = 0; i < columns; i++, l++) lanes[l] += EXP(x[i] - top);
-        out[r] = top + LOG(CK_NAME2(combine, TYPE)(lanes));
+        out[r] = top + LOG(CK_NAME2(combine, TYPE)((const LANE_SUMS *)lanes));
     }
 }
 

@@ -4,7 +4,7 @@
 CK_INLINE CK_WIDE T CK_NAME2(exp_row, TYPE)(const T *restrict x, T *restrict y, size_t n, T top) {
     typedef CK_NAME2(vector, TYPE) vector;
     const size_t width = CK_VECTOR / sizeof(T);
-    vector sums[LANES * sizeof(T) / CK_VECTOR] = {0};
+    vector sums[LANES * sizeof(T) / CK_VECTOR] __attribute__((aligned(CK_VECTOR))) = {0};
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
         CK_UNROLL
@@ -22,7 +22,7 @@ CK_INLINE CK_WIDE T CK_NAME2(exp_row, TYPE)(const T *restrict x, T *restrict y, 
         CK_NAME2(store_lanes, TYPE)(y + i, e, count);
         sums[l] += e;
     }
-    return CK_NAME2(combine, TYPE)((T *)sums);
+    return CK_NAME2(combine, TYPE)((const LANE_SUMS *)sums);
 }
 
 static void CK_NAME2(softmax, TYPE)(const void *x_, void *y_, size_t rows, size_t columns) {
@@ -102,28 +102,30 @@ static void CK_NAME2(layer_norm, TYPE)(const void *x_, const void *weight_, cons
 static inline __attribute__((always_inline)) void CK_NAME2(layer_norm_row_gradient, TYPE)(
     const T *restrict x, const T *restrict weight, T mean, T rstd, const T *restrict g, T *restrict dx,
     T *restrict dweight, T *restrict dbias, size_t columns, int weighted, int wants_weight, int wants_bias) {
-    T sums[LANES] = {0}, products[LANES] = {0};
+    LANE_SUMS sums = {0}, products = {0};
     size_t c = 0;
     for (; c + LANES <= columns; c += LANES) {
-        for (size_t l = 0; l < LANES; l++) {
+        const LANE_SUMS gs = *(const LANE_SUMS *)(g + c), normal = (*(const LANE_SUMS *)(x + c) - mean) * rstd;
+        const LANE_SUMS h = weighted ? gs * *(const LANE_SUMS *)(weight + c) : gs;
+        if (wants_weight) *(LANE_SUMS *)(dweight + c) += gs * normal;
+        if (wants_bias) *(LANE_SUMS *)(dbias + c) += gs;
+        sums += h;
+        products += h * normal;
+    }
+    if (c < columns) {
+        T rest[LANES] = {0}, normals[LANES] = {0};
+        for (size_t l = 0; c + l < columns; l++) {
             const T gi = g[c + l], normal = (x[c + l] - mean) * rstd;
-            const T h = weighted ? gi * weight[c + l] : gi;
             if (wants_weight) dweight[c + l] += gi * normal;
             if (wants_bias) dbias[c + l] += gi;
-            sums[l] += h;
-            products[l] += h * normal;
+            rest[l] = weighted ? gi * weight[c + l] : gi;
+            normals[l] = normal;
         }
+        sums += *(const LANE_SUMS *)rest;
+        products += *(const LANE_SUMS *)rest * *(const LANE_SUMS *)normals;
     }
-    for (size_t l = 0; c < columns; c++, l++) {
-        const T gi = g[c], normal = (x[c] - mean) * rstd;
-        const T h = weighted ? gi * weight[c] : gi;
-        if (wants_weight) dweight[c] += gi * normal;
-        if (wants_bias) dbias[c] += gi;
-        sums[l] += h;
-        products[l] += h * normal;
-    }
-    const T h_mean = CK_NAME2(combine, TYPE)(sums) / (T)columns;
-    const T hx_mean = CK_NAME2(combine, TYPE)(products) / (T)columns;
+    const T h_mean = CK_NAME2(combine, TYPE)(&sums) / (T)columns;
+    const T hx_mean = CK_NAME2(combine, TYPE)(&products) / (T)columns;
     for (size_t i = 0; i < columns; i++) {
         const T h = weighted ? g[i] * weight[i] : g[i];
         dx[i] = rstd * (h - h_mean - (x[i] - mean) * rstd * hx_mean);
@@ -169,21 +171,24 @@ static void CK_NAME2(rms_norm, TYPE)(const void *x_, const void *weight_, double
 static inline __attribute__((always_inline)) void CK_NAME2(rms_norm_row_gradient, TYPE)(
     const T *restrict x, const T *restrict weight, T rstd, const T *restrict g, T *restrict dx, T *restrict dweight,
     size_t columns, int weighted, int wants_weight) {
-    T products[LANES] = {0};
+    LANE_SUMS products = {0};
     size_t c = 0;
     for (; c + LANES <= columns; c += LANES) {
-        for (size_t l = 0; l < LANES; l++) {
+        const LANE_SUMS gs = *(const LANE_SUMS *)(g + c), normal = *(const LANE_SUMS *)(x + c) * rstd;
+        if (wants_weight) *(LANE_SUMS *)(dweight + c) += gs * normal;
+        products += (weighted ? gs * *(const LANE_SUMS *)(weight + c) : gs) * normal;
+    }
+    if (c < columns) {
+        T rest[LANES] = {0}, normals[LANES] = {0};
+        for (size_t l = 0; c + l < columns; l++) {
             const T gi = g[c + l], normal = x[c + l] * rstd;
             if (wants_weight) dweight[c + l] += gi * normal;
-            products[l] += (weighted ? gi * weight[c + l] : gi) * normal;
+            rest[l] = weighted ? gi * weight[c + l] : gi;
+            normals[l] = normal;
         }
+        products += *(const LANE_SUMS *)rest * *(const LANE_SUMS *)normals;
     }
-    for (size_t l = 0; c < columns; c++, l++) {
-        const T gi = g[c], normal = x[c] * rstd;
-        if (wants_weight) dweight[c] += gi * normal;
-        products[l] += (weighted ? gi * weight[c] : gi) * normal;
-    }
-    const T mean = CK_NAME2(combine, TYPE)(products) / (T)columns;
+    const T mean = CK_NAME2(combine, TYPE)(&products) / (T)columns;
     for (size_t i = 0; i < columns; i++) {
         const T h = weighted ? g[i] * weight[i] : g[i];
         dx[i] = rstd * (h - x[i] * rstd * mean);
