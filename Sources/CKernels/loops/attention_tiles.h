@@ -169,11 +169,23 @@ static size_t CK_NAME2(attention_reach, TYPE)(const struct ck_attention *a,
     return last + 1 < a->keys ? last + 1 : a->keys;
 }
 
+// In the causal order no query before key `first` looks at it or at what follows: how many vectors' lanes that leaves out at the
+// front, where the rows are of one head. Keys that begin on the diagonal are cut in half blocks, so that it leaves out some.
+static size_t CK_NAME2(attention_skip, TYPE)(const struct ck_attention *a,
+                                             const struct CK_NAME2(attention_block, TYPE) *block, size_t first,
+                                             size_t *keys) {
+    const size_t row = block->row[0];
+    if (!a->is_causal || first < row || block->head[0] != block->head[block->count - 1]) return 0;
+    if (*keys > KEYS / 2) *keys = KEYS / 2;
+    return (first - row) / SPAN * SPAN;
+}
+
 // MARK: Scores
 
 // Adds the mask to a block of scores; what it hides becomes −∞.
 CK_WIDE static void CK_NAME2(attention_mask, TYPE)(const struct ck_attention *a, size_t b, size_t first, size_t keys,
-                                                   const struct CK_NAME2(attention_block, TYPE) *block, T *s) {
+                                                   const struct CK_NAME2(attention_block, TYPE) *block, size_t skip,
+                                                   T *s) {
     const size_t lanes = block->lanes;
     const ptrdiff_t step = a->mask_strides[3];
     const T hidden = -(T)INFINITY;
@@ -208,7 +220,7 @@ CK_WIDE static void CK_NAME2(attention_mask, TYPE)(const struct ck_attention *a,
     if (!isShared) CK_NAME2(attention_turn, TYPE)(rows, block->count, lanes, keys, 1, turned);
     for (size_t j = 0; j < keys; j++) {
         const VEC all = (VEC){0} + rows[0][j];
-        for (size_t u = 0; u < lanes; u += SPAN) {
+        for (size_t u = skip; u < lanes; u += SPAN) {
             const VEC x = isShared ? all : *(const VEC *)(turned + j * lanes + u);
             VEC *y = (VEC *)(s + j * lanes + u);
             *y = CK_SELECT(TYPE, x == hidden, x, *y + x);
@@ -228,18 +240,19 @@ static int CK_NAME2(attention_hides, TYPE)(const struct ck_attention *a, size_t 
     return 0;
 }
 
-// s[keys, lanes] = k·q, with the mask and the causal order in it.
+// s[keys, lanes] = k·q from lane `skip` on, with the mask and the causal order in it.
 CK_WIDE static void CK_NAME2(attention_scores, TYPE)(const struct ck_attention *a, size_t b, size_t g, size_t first,
                                                      size_t keys, const struct CK_NAME2(attention_block, TYPE) *block,
-                                                     T *s) {
+                                                     size_t skip, T *s) {
     const size_t lanes = block->lanes;
-    CK_NAME2(attention_product, TYPE)(keys, lanes, a->width, CK_NAME2(attention_row, TYPE)(a->k, a->k_strides, b, g, first),
-                                      a->k_strides[2], 1, block->queries, lanes, s, lanes, 0);
+    CK_NAME2(attention_product, TYPE)(keys, lanes - skip, a->width,
+                                      CK_NAME2(attention_row, TYPE)(a->k, a->k_strides, b, g, first), a->k_strides[2], 1,
+                                      block->queries + skip, (ptrdiff_t)lanes, s + skip, (ptrdiff_t)lanes, 0);
     if (!CK_NAME2(attention_hides, TYPE)(a, first + keys, block)) return;
-    if (a->mask_kind != CK_MASK_NONE) CK_NAME2(attention_mask, TYPE)(a, b, first, keys, block, s);
+    if (a->mask_kind != CK_MASK_NONE) CK_NAME2(attention_mask, TYPE)(a, b, first, keys, block, skip, s);
     if (a->is_causal) {
         const VEC hidden = (VEC){0} - (T)INFINITY;
-        for (size_t u = 0; u < lanes; u += SPAN) {
+        for (size_t u = skip; u < lanes; u += SPAN) {
             const VEC position = *(const VEC *)(block->position + u);
             for (size_t j = 0; j < keys; j++) {
                 VEC *x = (VEC *)(s + j * lanes + u);
