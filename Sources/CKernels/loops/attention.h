@@ -7,7 +7,7 @@
 // Memory for one call, in elements: weights of one block of keys, or of all of them where a tap wants them.
 static size_t CK_NAME2(attention_workspace, TYPE)(const struct ck_attention *a) {
     const size_t blocks = a->tap_count > 0 ? (a->keys + KEYS - 1) / KEYS : 1;
-    return ROWS * (a->width + (blocks + 1) * (KEYS + 1)) + (ROWS + KEYS) * PADDED(a->value_width);
+    return ROWS * (a->width + (blocks + 1) * (KEYS + 2)) + (ROWS + KEYS) * PADDED(a->value_width);
 }
 
 // Adds values of NaN or infinity to the rows that see them, since the product leaves them out: y = fade·y + v. `s` has the
@@ -58,6 +58,19 @@ CK_WIDE static void CK_NAME2(attention_advance, TYPE)(struct CK_NAME2(attention_
     }
 }
 
+// What a tap needs to know later of a block of keys: the tops that its weights were taken from, for each half, and no weights
+// where there are none.
+CK_WIDE static void CK_NAME2(attention_keep, TYPE)(const struct CK_NAME2(attention_block, TYPE) *block, size_t first,
+                                                   size_t keys, size_t skip, T *s, T *tops) {
+    const size_t lanes = block->lanes;
+    for (size_t u = 0; u < skip; u += SPAN) {
+        for (size_t j = 0; j < keys; j++) *(VEC *)(s + j * lanes + u) = (VEC){0};
+    }
+    for (size_t at = 0; at < keys; at += KEYS / 2) {
+        memcpy(tops + (first + at) / (KEYS / 2) * lanes, block->top, lanes * sizeof(T));
+    }
+}
+
 // Adds Σ over the block's rows of weight[row]·attention[row, key] to each tap's sums.
 CK_WIDE static void CK_NAME2(attention_tap, TYPE)(const struct ck_attention *a, size_t b, size_t g,
                                                   const struct CK_NAME2(attention_block, TYPE) *block, size_t reach,
@@ -75,9 +88,9 @@ CK_WIDE static void CK_NAME2(attention_tap, TYPE)(const struct ck_attention *a, 
             }
             if (isEmpty) continue;
             T *y = (T *)sums[t] + (head - g * a->share) * a->keys;
-            for (size_t first = 0; first < reach; first += KEYS) {
-                const size_t keys = reach - first < KEYS ? reach - first : KEYS;
-                const T *p = s + first * lanes, *then = tops + first / KEYS * lanes;
+            for (size_t first = 0; first < reach; first += KEYS / 2) {
+                const size_t keys = reach - first < KEYS / 2 ? reach - first : KEYS / 2;
+                const T *p = s + first * lanes, *then = tops + first / (KEYS / 2) * lanes;
                 for (size_t u = 0; u < lanes; u += SPAN) {
                     *(VEC *)(factor + u) = *(const VEC *)(weight + u) *
                         CK_NAME2(exp_below_zero, TYPE)(*(const VEC *)(then + u) - *(const VEC *)(block->top + u));
@@ -104,7 +117,7 @@ CK_WIDE static void CK_NAME2(attention, TYPE)(const struct ck_attention *a, size
     block.queries = workspace;
     T *y = block.queries + ROWS * a->width;
     T *copy = y + ROWS * padded, *drop = copy + KEYS * padded;
-    T *tops = drop + ROWS * KEYS, *weights = tops + ROWS * (a->tap_count > 0 ? (a->keys + KEYS - 1) / KEYS : 1);
+    T *tops = drop + ROWS * KEYS, *weights = tops + 2 * ROWS * (a->tap_count > 0 ? (a->keys + KEYS - 1) / KEYS : 1);
     for (size_t row = first_row; row < end_row; row += ROWS) {
         CK_NAME2(attention_take, TYPE)(a, b, g, row, end_row - row < ROWS ? end_row : row + ROWS, &block);
         const size_t lanes = block.lanes, reach = CK_NAME2(attention_reach, TYPE)(a, &block);
@@ -124,7 +137,7 @@ CK_WIDE static void CK_NAME2(attention, TYPE)(const struct ck_attention *a, size
         for (size_t i = 0; i < block.count * padded; i++) y[i] = 0;
         for (size_t first = 0, keys; first < reach; first += keys) {
             keys = reach - first < KEYS ? reach - first : KEYS;
-            const size_t skip = isTapped ? 0 : CK_NAME2(attention_skip, TYPE)(a, &block, first, &keys);
+            const size_t skip = CK_NAME2(attention_skip, TYPE)(a, &block, first, &keys);
             T *s = weights + (isTapped ? first * lanes : 0);
             CK_NAME2(attention_scores, TYPE)(a, b, g, first, keys, &block, skip, s);
             const T *v = CK_NAME2(attention_row, TYPE)(a->v, a->v_strides, b, g, first);
@@ -133,7 +146,7 @@ CK_WIDE static void CK_NAME2(attention, TYPE)(const struct ck_attention *a, size
             if (isStrange) memcpy(drop, s, keys * lanes * sizeof(T));
             CK_NAME2(attention_advance, TYPE)(&block, keys, skip, s, greatest, sum, fade);
             if (isStrange) CK_NAME2(attention_add_strange, TYPE)(a, v, keys, lanes, skip, block.count, drop, fade, y);
-            if (isTapped) memcpy(tops + first / KEYS * lanes, block.top, lanes * sizeof(T));
+            if (isTapped) CK_NAME2(attention_keep, TYPE)(&block, first, keys, skip, s, tops);
             const T *p = s;
             if (a->dropout_below > 0) {
                 CK_NAME2(attention_dropout, TYPE)(a, b, first, keys, &block, drop);
