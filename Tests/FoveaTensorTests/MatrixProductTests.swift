@@ -282,7 +282,10 @@ struct MatrixProductTests {
             // The gradient of a weight that is used twice: the second product is added to the first.
             let weight = Tensor.zeros([m, n], dtype: type)
             let rows = turned(x).transposed(0, 1)
-            check(gradient(of: { (linear(y, weight: $0) * rows).sum() + (linear(y, weight: $0) * rows).sum() }, at: weight), 2, "twice")
+            check(
+                gradient(
+                    of: { (linear(y, weight: $0) * rows).sum() + (linear(y, weight: $0) * rows).sum() }, at: weight), 2,
+                "twice")
             // Rows of a part of a joined result lie in groups.
             let groups = k % 25 == 0 ? 25 : k % 3 == 0 ? 3 : 1
             let other = Tensor.zeros([1, 2, n], dtype: type)
@@ -291,7 +294,8 @@ struct MatrixProductTests {
             let joined = gradient(
                 of: { weight in
                     (joinedLinear([
-                        (y.reshaped(to: [groups, k / groups, n]), weight, nil), (other, Tensor.zeros([m, n], dtype: type), nil),
+                        (y.reshaped(to: [groups, k / groups, n]), weight, nil),
+                        (other, Tensor.zeros([m, n], dtype: type), nil),
                     ]) * cotangent).sum()
                 }, at: weight)
             check(joined, 1, "joined")

@@ -258,7 +258,9 @@ struct StorageTests {
         #expect(row.squeezed(1).shape == [4, 2])
         #expect(doubles(of: row.squeezed(1)) == [4, 16, 5, 17, 6, 18, 7, 19])
         #expect(doubles(of: x[3]) == [3, 15, 7, 19, 11, 23])
-        let gradient = gradient(of: { ($0.transposed(0, 1).unsqueezed(1).squeezed(1) * row.squeezed(1)).sum() }, at: .ones([2, 4], dtype: .float64))
+        let gradient = gradient(
+            of: { ($0.transposed(0, 1).unsqueezed(1).squeezed(1) * row.squeezed(1)).sum() },
+            at: .ones([2, 4], dtype: .float64))
         #expect(doubles(of: gradient) == [4, 5, 6, 7, 16, 17, 18, 19])
     }
 }
