@@ -7,15 +7,15 @@
 // Memory for one call, in elements: weights of one block of keys, or of all of them where a tap wants them.
 static size_t CK_NAME2(attention_workspace, TYPE)(const struct ck_attention *a) {
     const size_t blocks = a->tap_count > 0 ? (a->keys + KEYS - 1) / KEYS : 1;
-    return ROWS * (a->width + (blocks + 1) * (KEYS + 2)) + (ROWS + KEYS) * PADDED(a->value_width);
+    return ROWS * (a->width + (blocks + 1) * (KEYS + 1)) + (ROWS + KEYS) * PADDED(a->value_width);
 }
 
 // Adds values of NaN or infinity to the rows that see them, since the product leaves them out: y = fade·y + v. `s` has the
 // scores; fade becomes 1.
 static void CK_NAME2(attention_add_strange, TYPE)(const struct ck_attention *a, const T *v, size_t keys, size_t lanes,
-                                                  size_t skip, size_t count, const T *s, T *fade, T *y) {
+                                                  size_t count, const T *s, T *fade, T *y) {
     const size_t padded = PADDED(a->value_width);
-    for (size_t i = skip; i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         for (size_t c = 0; c < padded; c++) y[i * padded + c] *= fade[i];
         fade[i] = 1;
     }
@@ -23,20 +23,19 @@ static void CK_NAME2(attention_add_strange, TYPE)(const struct ck_attention *a, 
         for (size_t c = 0; c < a->value_width; c++) {
             const T x = v[(ptrdiff_t)j * a->v_strides[2] + (ptrdiff_t)c];
             if (x * 0 == 0) continue;
-            for (size_t i = skip; i < count; i++) {
+            for (size_t i = 0; i < count; i++) {
                 if (s[j * lanes + i] != -(T)INFINITY) y[i * padded + c] += x;
             }
         }
     }
 }
 
-// One block of keys for the running softmax of the lanes from `skip` on: s becomes exp(s − top); returns through `fade` what
-// earlier sums shrink by.
-CK_WIDE static void CK_NAME2(attention_advance, TYPE)(struct CK_NAME2(attention_block, TYPE) *block, size_t keys,
-                                                      size_t skip, T *s, T *greatest, T *sum, T *fade) {
+// One block of keys for the running softmax: s becomes exp(s − top); returns through `fade` what earlier sums shrink by.
+CK_WIDE static void CK_NAME2(attention_advance, TYPE)(struct CK_NAME2(attention_block, TYPE) *block, size_t keys, T *s,
+                                                      T *greatest, T *sum, T *fade) {
     const size_t lanes = block->lanes;
     const VEC lowest = (VEC){0} - (T)INFINITY;
-    for (size_t u = skip; u < lanes; u += SPAN) {
+    for (size_t u = 0; u < lanes; u += SPAN) {
         const VEC before = *(VEC *)(greatest + u);
         VEC now = before;
         for (size_t j = 0; j < keys; j++) {
@@ -58,19 +57,6 @@ CK_WIDE static void CK_NAME2(attention_advance, TYPE)(struct CK_NAME2(attention_
     }
 }
 
-// What a tap needs to know later of a block of keys: the tops that its weights were taken from, for each half, and no weights
-// where there are none.
-CK_WIDE static void CK_NAME2(attention_keep, TYPE)(const struct CK_NAME2(attention_block, TYPE) *block, size_t first,
-                                                   size_t keys, size_t skip, T *s, T *tops) {
-    const size_t lanes = block->lanes;
-    for (size_t u = 0; u < skip; u += SPAN) {
-        for (size_t j = 0; j < keys; j++) *(VEC *)(s + j * lanes + u) = (VEC){0};
-    }
-    for (size_t at = 0; at < keys; at += KEYS / 2) {
-        memcpy(tops + (first + at) / (KEYS / 2) * lanes, block->top, lanes * sizeof(T));
-    }
-}
-
 // Adds Σ over the block's rows of weight[row]·attention[row, key] to each tap's sums.
 CK_WIDE static void CK_NAME2(attention_tap, TYPE)(const struct ck_attention *a, size_t b, size_t g,
                                                   const struct CK_NAME2(attention_block, TYPE) *block, size_t reach,
@@ -88,9 +74,9 @@ CK_WIDE static void CK_NAME2(attention_tap, TYPE)(const struct ck_attention *a, 
             }
             if (isEmpty) continue;
             T *y = (T *)sums[t] + (head - g * a->share) * a->keys;
-            for (size_t first = 0; first < reach; first += KEYS / 2) {
-                const size_t keys = reach - first < KEYS / 2 ? reach - first : KEYS / 2;
-                const T *p = s + first * lanes, *then = tops + first / (KEYS / 2) * lanes;
+            for (size_t first = 0; first < reach; first += KEYS) {
+                const size_t keys = reach - first < KEYS ? reach - first : KEYS;
+                const T *p = s + first * lanes, *then = tops + first / KEYS * lanes;
                 for (size_t u = 0; u < lanes; u += SPAN) {
                     *(VEC *)(factor + u) = *(const VEC *)(weight + u) *
                         CK_NAME2(exp_below_zero, TYPE)(*(const VEC *)(then + u) - *(const VEC *)(block->top + u));
@@ -117,7 +103,7 @@ CK_WIDE static void CK_NAME2(attention, TYPE)(const struct ck_attention *a, size
     block.queries = workspace;
     T *y = block.queries + ROWS * a->width;
     T *copy = y + ROWS * padded, *drop = copy + KEYS * padded;
-    T *tops = drop + ROWS * KEYS, *weights = tops + 2 * ROWS * (a->tap_count > 0 ? (a->keys + KEYS - 1) / KEYS : 1);
+    T *tops = drop + ROWS * KEYS, *weights = tops + ROWS * (a->tap_count > 0 ? (a->keys + KEYS - 1) / KEYS : 1);
     for (size_t row = first_row; row < end_row; row += ROWS) {
         CK_NAME2(attention_take, TYPE)(a, b, g, row, end_row - row < ROWS ? end_row : row + ROWS, &block);
         const size_t lanes = block.lanes, reach = CK_NAME2(attention_reach, TYPE)(a, &block);
@@ -135,18 +121,17 @@ CK_WIDE static void CK_NAME2(attention, TYPE)(const struct ck_attention *a, size
             block.top[i] = 0;
         }
         for (size_t i = 0; i < block.count * padded; i++) y[i] = 0;
-        for (size_t first = 0, keys; first < reach; first += keys) {
-            keys = reach - first < KEYS ? reach - first : KEYS;
-            const size_t skip = CK_NAME2(attention_skip, TYPE)(a, &block, first, &keys);
+        for (size_t first = 0; first < reach; first += KEYS) {
+            const size_t keys = reach - first < KEYS ? reach - first : KEYS;
             T *s = weights + (isTapped ? first * lanes : 0);
-            CK_NAME2(attention_scores, TYPE)(a, b, g, first, keys, &block, skip, s);
+            CK_NAME2(attention_scores, TYPE)(a, b, g, first, keys, &block, s);
             const T *v = CK_NAME2(attention_row, TYPE)(a->v, a->v_strides, b, g, first);
             const int isStrange = CK_NAME2(attention_hides, TYPE)(a, first + keys, &block) &&
                 CK_NAME2(attention_strange, TYPE)(v, a->v_strides[2], keys, a->value_width);
             if (isStrange) memcpy(drop, s, keys * lanes * sizeof(T));
-            CK_NAME2(attention_advance, TYPE)(&block, keys, skip, s, greatest, sum, fade);
-            if (isStrange) CK_NAME2(attention_add_strange, TYPE)(a, v, keys, lanes, skip, block.count, drop, fade, y);
-            if (isTapped) CK_NAME2(attention_keep, TYPE)(&block, first, keys, skip, s, tops);
+            CK_NAME2(attention_advance, TYPE)(&block, keys, s, greatest, sum, fade);
+            if (isStrange) CK_NAME2(attention_add_strange, TYPE)(a, v, keys, lanes, block.count, drop, fade, y);
+            if (isTapped) memcpy(tops + first / KEYS * lanes, block.top, lanes * sizeof(T));
             const T *p = s;
             if (a->dropout_below > 0) {
                 CK_NAME2(attention_dropout, TYPE)(a, b, first, keys, &block, drop);
@@ -155,8 +140,8 @@ CK_WIDE static void CK_NAME2(attention, TYPE)(const struct ck_attention *a, size
             }
             ptrdiff_t stride = a->v_strides[2];
             v = CK_NAME2(attention_rows, TYPE)(v, &stride, keys, a->value_width, isStrange, copy);
-            CK_NAME2(attention_product, TYPE)(block.count - skip, padded, keys, p + skip, 1, (ptrdiff_t)lanes, v, stride,
-                                              y + skip * padded, (ptrdiff_t)padded, fade + skip);
+            CK_NAME2(attention_over_keys, TYPE)(block.count, padded, keys, lanes, p, v, stride,
+                                                CK_NAME2(attention_unseen, TYPE)(a, &block, first, keys), y, fade);
         }
         for (size_t i = 0; i < block.count; i++) {
             const size_t at = CK_NAME2(attention_statistic, TYPE)(a, b, block.head[i], block.row[i]);
@@ -191,7 +176,7 @@ CK_WIDE static void CK_NAME2(attention_of_rows, TYPE)(const struct ck_attention 
             CK_NAME2(attention_recall, TYPE)(a, b, &block);
             for (size_t first = first_key; first < end_key; first += KEYS) {
                 const size_t keys = end_key - first < KEYS ? end_key - first : KEYS;
-                CK_NAME2(attention_scores, TYPE)(a, b, head / a->share, first, keys, &block, 0, s);
+                CK_NAME2(attention_scores, TYPE)(a, b, head / a->share, first, keys, &block, s);
                 CK_NAME2(attention_weights, TYPE)(&block, keys, s);
                 for (size_t i = 0; i < block.count; i++) {
                     T *y = (T *)y_ + (ptrdiff_t)head * head_stride + (ptrdiff_t)(start + i) * row_stride;

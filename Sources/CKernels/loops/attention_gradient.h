@@ -38,21 +38,22 @@ static void CK_NAME2(attention_load_cotangent, TYPE)(const struct ck_attention *
     CK_NAME2(attention_turn, TYPE)(dy, block->count, block->lanes, a->value_width, 1, cotangent->turned);
 }
 
-// p = the weights after dropout, ds = the gradient of the scores, of the lanes from `skip` on.
+// p = the weights after dropout, ds = the gradient of the scores.
 CK_WIDE static void CK_NAME2(attention_slopes, TYPE)(const struct ck_attention *a, size_t b, size_t g, size_t first,
                                                      size_t keys, const struct CK_NAME2(attention_block, TYPE) *block,
                                                      const struct CK_NAME2(attention_cotangent, TYPE) *cotangent,
-                                                     size_t skip, const T *v, ptrdiff_t v_stride, T *drop, T *p, T *ds) {
-    const size_t lanes = block->lanes;
-    CK_NAME2(attention_scores, TYPE)(a, b, g, first, keys, block, skip, p);
-    CK_NAME2(attention_product, TYPE)(keys, lanes - skip, a->value_width, v, v_stride, 1, cotangent->turned + skip,
-                                      (ptrdiff_t)lanes, ds + skip, (ptrdiff_t)lanes, 0);
+                                                     const T *v, ptrdiff_t v_stride, T *drop, T *p, T *ds) {
+    const size_t lanes = block->lanes, unseen = CK_NAME2(attention_unseen, TYPE)(a, block, first, keys);
+    CK_NAME2(attention_scores, TYPE)(a, b, g, first, keys, block, p);
+    CK_NAME2(attention_by_keys, TYPE)(keys, lanes, a->value_width, v, v_stride, cotangent->turned, unseen, ds);
     const int isDropping = a->dropout_below > 0;
     if (isDropping) CK_NAME2(attention_dropout, TYPE)(a, b, first, keys, block, drop);
-    for (size_t u = skip; u < lanes; u += SPAN) {
+    for (size_t u = 0; u < lanes; u += SPAN) {
         const VEC top = *(const VEC *)(block->top + u), inverse = *(const VEC *)(block->inverse + u);
         const VEC delta = *(const VEC *)(cotangent->delta + u);
-        for (size_t j = 0; j < keys; j++) {
+        const size_t seen = u < unseen ? KEYS / 2 : keys;
+        for (size_t j = seen; j < keys; j++) *(VEC *)(p + j * lanes + u) = *(VEC *)(ds + j * lanes + u) = (VEC){0};
+        for (size_t j = 0; j < seen; j++) {
             const size_t at = j * lanes + u;
             const VEC x = CK_NAME2(exp_below_zero, TYPE)(*(VEC *)(p + at) - top) * inverse;
             VEC dx = *(VEC *)(ds + at);
@@ -108,14 +109,12 @@ CK_WIDE static void CK_NAME2(attention_gradient, TYPE)(const struct ck_attention
         const size_t lanes = block.lanes, reach = CK_NAME2(attention_reach, TYPE)(a, &block);
         CK_NAME2(attention_recall, TYPE)(a, b, &block);
         CK_NAME2(attention_load_cotangent, TYPE)(a, b, &block, &cotangent);
-        // The first keys that a row sees write its sum; where these keys have none for it, it is 0.
-        if (reach <= first_key || (a->is_causal && block.row[0] < first_key)) {
+        if (reach <= first_key) {
             for (size_t i = 0; i < block.count * width; i++) dq[i] = 0;
         }
-        for (size_t first = first_key, keys; first < end_key && first < reach; first += keys) {
+        for (size_t first = first_key; first < end_key && first < reach; first += KEYS) {
             const size_t end = end_key < reach ? end_key : reach;
-            keys = end - first < KEYS ? end - first : KEYS;
-            const size_t skip = CK_NAME2(attention_skip, TYPE)(a, &block, first, &keys), count = block.count - skip;
+            const size_t keys = end - first < KEYS ? end - first : KEYS;
             ptrdiff_t k_stride = a->k_strides[2], v_stride = a->v_strides[2];
             const T *k = CK_NAME2(attention_row, TYPE)(a->k, a->k_strides, b, g, first);
             const T *v = CK_NAME2(attention_row, TYPE)(a->v, a->v_strides, b, g, first);
@@ -125,8 +124,7 @@ CK_WIDE static void CK_NAME2(attention_gradient, TYPE)(const struct ck_attention
             if (hides && CK_NAME2(attention_strange, TYPE)(v, v_stride, keys, a->value_width)) {
                 v = CK_NAME2(attention_rows, TYPE)(v, &v_stride, keys, a->value_width, 1, copy + KEYS * width);
             }
-            CK_NAME2(attention_slopes, TYPE)(a, b, g, first, keys, &block, &cotangent, skip, v, v_stride, drop, p, ds);
-            const ptrdiff_t at = (ptrdiff_t)(first - first_key);
+            CK_NAME2(attention_slopes, TYPE)(a, b, g, first, keys, &block, &cotangent, v, v_stride, drop, p, ds);
             // A block of keys that earlier rows have seen in part.
             if (first < begun && begun < first + keys) {
                 const ptrdiff_t from = (ptrdiff_t)(begun - first_key);
@@ -135,14 +133,14 @@ CK_WIDE static void CK_NAME2(attention_gradient, TYPE)(const struct ck_attention
             }
             const T *const sum = first < begun ? ones : 0;
             begun = begun < first + keys ? first + keys : begun;
-            CK_NAME2(attention_product, TYPE)(keys, value_width, count, p + skip, (ptrdiff_t)lanes, 1,
-                                              cotangent.rows + skip * value_width, (ptrdiff_t)value_width,
-                                              dv + at * dv_stride, dv_stride, sum);
-            CK_NAME2(attention_product, TYPE)(keys, width, count, ds + skip, (ptrdiff_t)lanes, 1,
-                                              cotangent.queries + skip * width, (ptrdiff_t)width,
-                                              dk + at * dk_stride, dk_stride, sum);
-            CK_NAME2(attention_product, TYPE)(count, width, keys, ds + skip, 1, (ptrdiff_t)lanes, k, k_stride,
-                                              dq + skip * width, (ptrdiff_t)width, first > first_key ? ones : 0);
+            const ptrdiff_t at = (ptrdiff_t)(first - first_key);
+            const size_t unseen = CK_NAME2(attention_unseen, TYPE)(a, &block, first, keys);
+            CK_NAME2(attention_over_rows, TYPE)(keys, value_width, block.count, lanes, p, cotangent.rows, unseen,
+                                                dv + at * dv_stride, dv_stride, sum);
+            CK_NAME2(attention_over_rows, TYPE)(keys, width, block.count, lanes, ds, cotangent.queries, unseen,
+                                                dk + at * dk_stride, dk_stride, sum);
+            CK_NAME2(attention_over_keys, TYPE)(block.count, width, keys, lanes, ds, k, k_stride, unseen, dq,
+                                                first > first_key ? ones : 0);
         }
         for (size_t i = 0; i < block.count; i++) {
             T *to = (T *)CK_NAME2(attention_row, TYPE)(a->dq, a->dq_strides, b, block.head[i], block.row[i]);
@@ -150,9 +148,9 @@ CK_WIDE static void CK_NAME2(attention_gradient, TYPE)(const struct ck_attention
         }
     }
     // Keys that no row sees.
-    const ptrdiff_t unseen = (ptrdiff_t)(begun - first_key);
-    CK_NAME2(attention_clear, TYPE)(dk + unseen * dk_stride, dk_stride, end_key - begun, width);
-    CK_NAME2(attention_clear, TYPE)(dv + unseen * dv_stride, dv_stride, end_key - begun, value_width);
+    const ptrdiff_t unbegun = (ptrdiff_t)(begun - first_key);
+    CK_NAME2(attention_clear, TYPE)(dk + unbegun * dk_stride, dk_stride, end_key - begun, width);
+    CK_NAME2(attention_clear, TYPE)(dv + unbegun * dv_stride, dv_stride, end_key - begun, value_width);
     for (size_t j = 0; j < end_key - first_key; j++) {
         if (dk != dk_target) {
             memcpy(dk_target + (ptrdiff_t)j * a->dk_strides[2], dk + j * width, a->width * sizeof(T));
@@ -188,7 +186,7 @@ CK_WIDE static void CK_NAME2(attention_mask_gradient, TYPE)(const struct ck_atte
             if (CK_NAME2(attention_strange, TYPE)(v, v_stride, keys, a->value_width)) {
                 v = CK_NAME2(attention_rows, TYPE)(v, &v_stride, keys, a->value_width, 1, copy);
             }
-            CK_NAME2(attention_slopes, TYPE)(a, b, g, first, keys, &block, &cotangent, 0, v, v_stride, drop, p, ds);
+            CK_NAME2(attention_slopes, TYPE)(a, b, g, first, keys, &block, &cotangent, v, v_stride, drop, p, ds);
             for (size_t i = 0; i < block.count; i++) {
                 T *to = (T *)a->dmask + (ptrdiff_t)b * a->dmask_strides[0] + (ptrdiff_t)block.head[i] * a->dmask_strides[1] +
                     (ptrdiff_t)block.row[i] * a->dmask_strides[2];

@@ -169,23 +169,54 @@ static size_t CK_NAME2(attention_reach, TYPE)(const struct ck_attention *a,
     return last + 1 < a->keys ? last + 1 : a->keys;
 }
 
-// In the causal order no query before key `first` looks at it or at what follows: how many vectors' lanes that leaves out at the
-// front, where the rows are of one head. Keys that begin on the diagonal are cut in half blocks, so that it leaves out some.
-static size_t CK_NAME2(attention_skip, TYPE)(const struct ck_attention *a,
-                                             const struct CK_NAME2(attention_block, TYPE) *block, size_t first,
-                                             size_t *keys) {
-    const size_t row = block->row[0];
-    if (!a->is_causal || first < row || block->head[0] != block->head[block->count - 1]) return 0;
-    if (*keys > KEYS / 2) *keys = KEYS / 2;
-    return (first - row) / SPAN * SPAN;
+// MARK: On the diagonal
+
+// In the causal order: how many lanes, in whole vectors, see none of the keys from `first` + KEYS / 2 on. Products leave them out
+// with those keys; what they would add is 0. None unless the rows follow each other.
+static size_t CK_NAME2(attention_unseen, TYPE)(const struct ck_attention *a,
+                                               const struct CK_NAME2(attention_block, TYPE) *block, size_t first,
+                                               size_t keys) {
+    const size_t row = block->row[0], half = first + KEYS / 2;
+    if (!a->is_causal || keys <= KEYS / 2 || half <= row || block->row[block->count - 1] != row + block->count - 1) return 0;
+    const size_t unseen = (half - row) / SPAN * SPAN;
+    return unseen < block->lanes ? unseen : block->lanes;
+}
+
+// c[keys, lanes] = a·b, a with a row for each key: without what is left out on the diagonal, which stays as it was.
+CK_WIDE static void CK_NAME2(attention_by_keys, TYPE)(size_t keys, size_t lanes, size_t k, const T *a, ptrdiff_t ar,
+                                                      const T *b, size_t unseen, T *c) {
+    const size_t seen = unseen ? KEYS / 2 : keys;
+    CK_NAME2(attention_product, TYPE)(seen, lanes, k, a, ar, 1, b, (ptrdiff_t)lanes, c, (ptrdiff_t)lanes, 0);
+    if (seen == keys) return;
+    CK_NAME2(attention_product, TYPE)(keys - seen, lanes - unseen, k, a + (ptrdiff_t)seen * ar, ar, 1, b + unseen,
+                                      (ptrdiff_t)lanes, c + seen * lanes + unseen, (ptrdiff_t)lanes, 0);
+}
+
+// c[count, n] = scale·c + wᵀ·b, w with a row for each key and b too; without what is left out on the diagonal.
+CK_WIDE static void CK_NAME2(attention_over_keys, TYPE)(size_t count, size_t n, size_t keys, size_t lanes, const T *w,
+                                                        const T *b, ptrdiff_t br, size_t unseen, T *c, const T *scale) {
+    const ptrdiff_t stride = (ptrdiff_t)lanes, row = (ptrdiff_t)n;
+    if (unseen) CK_NAME2(attention_product, TYPE)(unseen, n, KEYS / 2, w, 1, stride, b, br, c, row, scale);
+    CK_NAME2(attention_product, TYPE)(count - unseen, n, keys, w + unseen, 1, stride, b, br, c + unseen * n, row,
+                                      scale ? scale + unseen : 0);
+}
+
+// c[keys, n] = scale·c + w·b, w with a row for each key, b with one for each query; without what is left out on the diagonal.
+CK_WIDE static void CK_NAME2(attention_over_rows, TYPE)(size_t keys, size_t n, size_t count, size_t lanes, const T *w,
+                                                        const T *b, size_t unseen, T *c, ptrdiff_t cr, const T *scale) {
+    const size_t seen = unseen ? KEYS / 2 : keys;
+    const ptrdiff_t stride = (ptrdiff_t)lanes, row = (ptrdiff_t)n;
+    CK_NAME2(attention_product, TYPE)(seen, n, count, w, stride, 1, b, row, c, cr, scale);
+    if (seen == keys) return;
+    CK_NAME2(attention_product, TYPE)(keys - seen, n, count - unseen, w + seen * lanes + unseen, stride, 1, b + unseen * n,
+                                      row, c + (ptrdiff_t)seen * cr, cr, scale ? scale + seen : 0);
 }
 
 // MARK: Scores
 
 // Adds the mask to a block of scores; what it hides becomes −∞.
 CK_WIDE static void CK_NAME2(attention_mask, TYPE)(const struct ck_attention *a, size_t b, size_t first, size_t keys,
-                                                   const struct CK_NAME2(attention_block, TYPE) *block, size_t skip,
-                                                   T *s) {
+                                                   const struct CK_NAME2(attention_block, TYPE) *block, T *s) {
     const size_t lanes = block->lanes;
     const ptrdiff_t step = a->mask_strides[3];
     const T hidden = -(T)INFINITY;
@@ -220,7 +251,7 @@ CK_WIDE static void CK_NAME2(attention_mask, TYPE)(const struct ck_attention *a,
     if (!isShared) CK_NAME2(attention_turn, TYPE)(rows, block->count, lanes, keys, 1, turned);
     for (size_t j = 0; j < keys; j++) {
         const VEC all = (VEC){0} + rows[0][j];
-        for (size_t u = skip; u < lanes; u += SPAN) {
+        for (size_t u = 0; u < lanes; u += SPAN) {
             const VEC x = isShared ? all : *(const VEC *)(turned + j * lanes + u);
             VEC *y = (VEC *)(s + j * lanes + u);
             *y = CK_SELECT(TYPE, x == hidden, x, *y + x);
@@ -240,19 +271,19 @@ static int CK_NAME2(attention_hides, TYPE)(const struct ck_attention *a, size_t 
     return 0;
 }
 
-// s[keys, lanes] = k·q from lane `skip` on, with the mask and the causal order in it.
+// s[keys, lanes] = k·q, with the mask and the causal order in it.
 CK_WIDE static void CK_NAME2(attention_scores, TYPE)(const struct ck_attention *a, size_t b, size_t g, size_t first,
                                                      size_t keys, const struct CK_NAME2(attention_block, TYPE) *block,
-                                                     size_t skip, T *s) {
+                                                     T *s) {
     const size_t lanes = block->lanes;
-    CK_NAME2(attention_product, TYPE)(keys, lanes - skip, a->width,
-                                      CK_NAME2(attention_row, TYPE)(a->k, a->k_strides, b, g, first), a->k_strides[2], 1,
-                                      block->queries + skip, (ptrdiff_t)lanes, s + skip, (ptrdiff_t)lanes, 0);
+    CK_NAME2(attention_by_keys, TYPE)(keys, lanes, a->width, CK_NAME2(attention_row, TYPE)(a->k, a->k_strides, b, g, first),
+                                      a->k_strides[2], block->queries,
+                                      CK_NAME2(attention_unseen, TYPE)(a, block, first, keys), s);
     if (!CK_NAME2(attention_hides, TYPE)(a, first + keys, block)) return;
-    if (a->mask_kind != CK_MASK_NONE) CK_NAME2(attention_mask, TYPE)(a, b, first, keys, block, skip, s);
+    if (a->mask_kind != CK_MASK_NONE) CK_NAME2(attention_mask, TYPE)(a, b, first, keys, block, s);
     if (a->is_causal) {
         const VEC hidden = (VEC){0} - (T)INFINITY;
-        for (size_t u = skip; u < lanes; u += SPAN) {
+        for (size_t u = 0; u < lanes; u += SPAN) {
             const VEC position = *(const VEC *)(block->position + u);
             for (size_t j = 0; j < keys; j++) {
                 VEC *x = (VEC *)(s + j * lanes + u);
