@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 enum { trips = 200000 };
@@ -18,7 +19,9 @@ static void stay_on(int core) {
     cpu_set_t cores;
     CPU_ZERO(&cores);
     CPU_SET(core, &cores);
-    sched_setaffinity(0, sizeof cores, &cores);
+    if (sched_setaffinity(0, sizeof cores, &cores) == 0) return;
+    fprintf(stderr, "round_trip: core %d cannot be used; two cores, 0 and 1, are needed\n", core);
+    exit(1);
 }
 
 static void wait_for(int value) {
