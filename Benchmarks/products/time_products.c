@@ -9,8 +9,8 @@
 
 #include "CKernels.h"
 
-enum { BLAS, V3, V4, BLIS, ONEDNN, XSMM, SIDES };
-static const char *const sides[SIDES] = {"BLAS", "v3", "v4", "BLIS", "oneDNN", "libxsmm"};
+enum { BLAS, V3, V4, AMX, BLIS, ONEDNN, XSMM, SIDES };
+static const char *const sides[SIDES] = {"BLAS", "v3", "v4", "amx", "BLIS", "oneDNN", "libxsmm"};
 
 // As the other libraries have them.
 typedef void (*c_gemm)(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b,
@@ -51,7 +51,8 @@ static void run(void) {
     switch (side) {
     case BLAS: ck_blas_product(0, &product); break;
     case V3:
-    case V4: table->product[0](&product, workspace); break;
+    case V4:
+    case AMX: table->product[0](&product, workspace); break;
     case BLIS:
         ((c_gemm)other)(101, transposed_a ? 112 : 111, transposed_b ? 112 : 111, m, n, k, 1, a, lda, b, ldb, 0, c, n);
         break;
@@ -116,12 +117,12 @@ int main(void) {
         product = (struct ck_product){
             .m = m, .n = n, .k = k, .a = a, .a_row = ta ? 1 : (ptrdiff_t)k, .a_column = ta ? (ptrdiff_t)m : 1, .b = b,
             .b_row = tb ? 1 : (ptrdiff_t)n, .b_column = tb ? (ptrdiff_t)k : 1, .c = c, .c_row = (ptrdiff_t)n,
-            .groups = 1,
+            .groups = 1, .in_pieces = 1,
         };
         transposed_a = (int)ta, transposed_b = (int)tb;
         printf("%-9s %-17s %5lu %5lu %5lu  Gflop/s:", step, name, m, n, k);
         for (side = 0; side < SIDES; side++) {
-            table = side == V3 || side == V4 ? ck_table_named(sides[side]) : NULL;
+            table = side == V3 || side == V4 || side == AMX ? ck_table_named(sides[side]) : NULL;
             other = libraries[side];
             if (side != BLAS && !table && !other) continue;
             workspace = table ? aligned_alloc(64, (table->product_workspace[0](&product) + 63) / 64 * 64 + 64) : NULL;

@@ -15,7 +15,7 @@ import Darwin
 struct MatrixProductTests {
     /// The tables that this machine can run; the base is everywhere.
     static var tables: [UnsafePointer<ck_table>] {
-        ["base", "v3", "v4"].compactMap { (name: String) in ck_table_named(name) }
+        ["base", "v3", "v4", "amx"].compactMap { (name: String) in ck_table_named(name) }
     }
 
     /// Unit roundoffs for each of the terms that a product adds up, which are below 1.
@@ -37,8 +37,10 @@ struct MatrixProductTests {
             let layouts = Layout.all
             try expectProduct(m, n, k, layouts[index % layouts.count], layouts[index / 2 % layouts.count], type, index)
         }
-        // Rows a page apart, which are packed too.
+        // Rows a page apart, which are packed too; several groups of them, blocks and strips.
         try expectProduct(33, 100, 1_024, .rows, .rows, type, 1)
+        try expectProduct(113, 258, 1_024, .rows, .columns, type, 2)
+        try expectProduct(115, 290, 400, .columns, .columns, type, 3)
     }
 
     @Test("every layout of both matrices gives the naive product", arguments: [DType.float32, .float64])
@@ -108,8 +110,7 @@ struct MatrixProductTests {
                     addend: addend == "C"
                         ? UnsafeRawPointer(c.pointer) : addend == "nothing" ? nil : .init(bias.pointer),
                     addend_row: addend == "C" ? n + gap : 0, c: c.pointer, c_row: n + gap, groups: 1, a_group: 0,
-                    c_group: 0, is_few_rows: 0,
-                    is_b_bfloat16: 0)
+                    c_group: 0, is_few_rows: 0, is_b_bfloat16: 0, in_pieces: 1)
                 let workspace = Guarded(bytes: pick(table.pointee.product_workspace, type)(&product))
                 pick(table.pointee.product, type)(&product, workspace.pointer)
                 for at in 0..<reach {
@@ -147,22 +148,26 @@ struct MatrixProductTests {
             let (left, right) = (Guarded(a, type), Guarded(b, type))
             let allowed = Self.units * (type == .float32 ? 0x1p-24 : 0x1p-53) * Double(k)
             for table in Self.tables {
-                for isRuns in [false, true] {
+                // Groups; runs of columns whose elements lie side by side; runs of elements of a row.
+                for kind in 0..<3 {
+                    let isRuns = kind > 0
+                    let step = kind == 1 ? 2 * run * m : 2 * run
                     let c = Guarded([Double](repeating: 7, count: groups * (m * n + gap)), type)
                     var product = ck_product(
-                        m: m, n: n, k: k, a: left.pointer, a_row: isRuns ? 1 : k, a_column: isRuns ? m : 1,
-                        a_run: isRuns ? run : 0, a_run_step: isRuns ? 2 * run * m : 0, b: right.pointer, b_row: n,
+                        m: m, n: n, k: k, a: left.pointer, a_row: [k, 1, 2 * k][kind], a_column: kind == 1 ? m : 1,
+                        a_run: isRuns ? run : 0, a_run_step: isRuns ? step : 0, b: right.pointer, b_row: n,
                         b_column: 1, addend: nil, addend_row: 0, c: c.pointer, c_row: n,
                         groups: isRuns ? 1 : groups, a_group: m * k, c_group: m * n + gap, is_few_rows: 0,
-                        is_b_bfloat16: 0)
+                        is_b_bfloat16: 0, in_pieces: 1)
                     let workspace = Guarded(bytes: pick(table.pointee.product_workspace, type)(&product))
                     pick(table.pointee.product, type)(&product, workspace.pointer)
-                    let place = "\(String(cString: table.pointee.name)), \(type), runs of \(run): \(isRuns)"
+                    let place = "\(String(cString: table.pointee.name)), \(type), runs of \(run), kind \(kind)"
                     for group in 0..<(isRuns ? 1 : groups) {
                         for i in 0..<m {
                             for j in 0..<n {
                                 let expected = (0..<k).reduce(0.0) { sum, p in
-                                    let at = isRuns ? p / run * 2 * run * m + p % run * m + i : (group * m + i) * k + p
+                                    let inRuns = p / run * step + p % run * (kind == 1 ? m : 1)
+                                    let at = [(group * m + i) * k + p, inRuns + i, inRuns + 2 * k * i][kind]
                                     return sum + a[at] * b[p * n + j]
                                 }
                                 guard (c[group * (m * n + gap) + i * n + j] - expected).magnitude <= allowed else {
@@ -180,7 +185,7 @@ struct MatrixProductTests {
 
     // MARK: Bits
 
-    @Test("AVX2 and AVX-512 give the same bits, in whichever rows and columns a product is cut")
+    @Test("AVX2 and AVX-512 give the same bits, and each its own in whichever rows and columns a product is cut")
     func bits() {
         let tables = Self.tables.filter { $0.pointee.prefers_blas == 0 }
         let (m, n, k) = (67, 131, 800)
@@ -194,7 +199,7 @@ struct MatrixProductTests {
                         a_column: 1, a_run: 0, a_run_step: 0, b: b.pointer + 4 * columns, b_row: n, b_column: 1,
                         addend: nil, addend_row: 0,
                         c: c.pointer + 4 * (rows * n + columns), c_row: n, groups: 1, a_group: 0, c_group: 0,
-                        is_few_rows: 0, is_b_bfloat16: 0)
+                        is_few_rows: 0, is_b_bfloat16: 0, in_pieces: 1)
                     let workspace = Guarded(bytes: table.pointee.product_workspace.0!(&part))
                     table.pointee.product.0!(&part, workspace.pointer)
                 }
@@ -202,8 +207,9 @@ struct MatrixProductTests {
             return Array(UnsafeRawBufferPointer(start: c.pointer, count: 4 * m * n))
         }
         guard let first = tables.first else { return }
-        let expected = bytes(first, cut: 200)
         for table in tables {
+            // Pieces are rounded otherwise.
+            let expected = bytes(table.pointee.has_pieces != 0 ? table : first, cut: 200)
             for cut in [200, 33, 17, 5] {
                 #expect(
                     bytes(table, cut: cut) == expected, "\(String(cString: table.pointee.name)) in pieces of \(cut)")
@@ -346,13 +352,112 @@ struct MatrixProductTests {
                     m: m, n: n, k: k, a: a.pointer, a_row: k, a_column: 1, a_run: 0, a_run_step: 0, b: b.pointer,
                     b_row: n, b_column: 1,
                     addend: nil, addend_row: 0, c: c.pointer, c_row: n, groups: 1, a_group: 0, c_group: 0,
-                    is_few_rows: 0, is_b_bfloat16: 0)
+                    is_few_rows: 0, is_b_bfloat16: 0, in_pieces: 1)
                 let workspace = Guarded(bytes: table.pointee.product_workspace.0!(&product))
                 table.pointee.product.0!(&product, workspace.pointer)
                 for i in 0..<m {
                     for j in 0..<n {
                         #expect(c[i * n + j].isNaN == (i == 17 || j == 44) && (c[i * n + j].isNaN || c[i * n + j] == 0))
                     }
+                }
+            }
+        }
+    }
+
+    /// C = A·B of one table, all rows and columns side by side; a product large enough for pieces.
+    private func product(
+        _ table: UnsafePointer<ck_table>, _ m: Int, _ n: Int, _ k: Int, _ left: [Double], _ right: [Double]
+    ) -> [Double] {
+        let (a, b) = (Guarded(left, .float32), Guarded(right, .float32))
+        let c = Guarded([Double](repeating: 0, count: m * n), .float32)
+        var product = ck_product(
+            m: m, n: n, k: k, a: a.pointer, a_row: k, a_column: 1, a_run: 0, a_run_step: 0, b: b.pointer, b_row: n,
+            b_column: 1, addend: nil, addend_row: 0, c: c.pointer, c_row: n, groups: 1, a_group: 0, c_group: 0,
+            is_few_rows: 0, is_b_bfloat16: 0, in_pieces: 1)
+        let workspace = Guarded(bytes: table.pointee.product_workspace.0!(&product))
+        table.pointee.product.0!(&product, workspace.pointer)
+        return (0..<m * n).map { c[$0] }
+    }
+
+    @Test("infinities have their signs, and the largest numbers are no infinities")
+    func extremes() {
+        let (m, n, k) = (35, 37, 70)
+        let largest = Double(Float.greatestFiniteMagnitude)
+        var (left, right) = (Self.numbers(m * k, 8), Self.numbers(k * n, 9))
+        left[3 * k + 40] = .infinity
+        left[20 * k + 69] = -.infinity
+        left[33 * k] = largest
+        right[66 * n + 36] = .infinity
+        right[7 * n + 2] = -largest
+        for table in Self.tables {
+            let c = product(table, m, n, k, left, right)
+            for i in 0..<m {
+                for j in 0..<n {
+                    let expected = (0..<k).reduce(0.0) { $0 + left[i * k + $1] * right[$1 * n + j] }
+                    let place = "\(String(cString: table.pointee.name)) at \((i, j)): \(c[i * n + j]), not \(expected)"
+                    guard expected.isFinite else {
+                        #expect(c[i * n + j] == expected || c[i * n + j].isNaN && expected.isNaN, "\(place)")
+                        continue
+                    }
+                    let size = (0..<k).reduce(0.0) { $0 + (left[i * k + $1] * right[$1 * n + j]).magnitude }
+                    #expect((c[i * n + j] - expected).magnitude <= Self.units * 0x1p-24 * size, "\(place)")
+                }
+            }
+        }
+    }
+
+    @Test("products of pieces are at least as exact as those of float32")
+    func exactness() throws {
+        let (m, n, k) = (70, 90, 700)
+        func numbers(_ count: Int, _ seed: Int) -> [Double] {
+            // Of all sizes, and of one sign in the second half of the rows, where errors do not cancel.
+            Self.numbers(count, seed).enumerated().map { index, x in
+                let scaled = Double(Float(x * exp2(Double(index % 17 - 8))))
+                return index < count / 2 ? scaled : scaled.magnitude
+            }
+        }
+        let (left, right) = (numbers(m * k, 10), numbers(k * n, 11))
+        func error(_ name: String) -> Double? {
+            guard let table = ck_table_named(name) else { return nil }
+            let c = product(table, m, n, k, left, right)
+            var squares = 0.0
+            for i in 0..<m {
+                for j in 0..<n {
+                    var (sum, size) = (0.0, 0.0)
+                    for p in 0..<k {
+                        let term = left[i * k + p] * right[p * n + j]
+                        sum += term
+                        size += term.magnitude
+                    }
+                    let off = (c[i * n + j] - sum) / size
+                    squares += off * off
+                }
+            }
+            return (squares / Double(m * n)).squareRoot()
+        }
+        guard let pieces = error("amx") else { return }
+        let whole = try #require(error("v4"))
+        #expect(pieces <= whole, "\(pieces / 0x1p-24) and \(whole / 0x1p-24) units")
+    }
+
+    @Test("of the smallest numbers less than 2^−126 is lost")
+    func smallest() {
+        let (m, n, k) = (33, 34, 64)
+        let left = Self.numbers(m * k, 12).enumerated().map { Double(Float($1 * exp2(-90 - Double($0 % 50)))) }
+        let right = Self.numbers(k * n, 13)
+        for table in Self.tables where table.pointee.prefers_blas == 0 {
+            let c = product(table, m, n, k, left, right)
+            for i in 0..<m {
+                for j in 0..<n {
+                    var (sum, size, lost) = (0.0, 0.0, 0.0)
+                    for p in 0..<k {
+                        sum += left[i * k + p] * right[p * n + j]
+                        size += (left[i * k + p] * right[p * n + j]).magnitude
+                        lost += 0x1p-126 * right[p * n + j].magnitude
+                    }
+                    #expect(
+                        (c[i * n + j] - sum).magnitude <= Self.units * 0x1p-24 * size + lost,
+                        "\(String(cString: table.pointee.name)) at \((i, j))")
                 }
             }
         }
@@ -373,7 +478,7 @@ struct MatrixProductTests {
                 b: b.pointer, b_row: sb.row,
                 b_column: sb.column, addend: nil, addend_row: 0, c: expected.pointer, c_row: n, groups: 1, a_group: 0,
                 c_group: 0, is_few_rows: 0,
-                is_b_bfloat16: 0)
+                is_b_bfloat16: 0, in_pieces: 1)
             ck_blas_product(Int32(type.kernelIndex), &product)
             for table in Self.tables {
                 let c = Guarded([Double](repeating: 0, count: m * n), type)
@@ -387,6 +492,18 @@ struct MatrixProductTests {
     }
 
     // MARK: The seam
+
+    @Test("rows have the same bits alone and among others", arguments: [(128, 256), (300, 64), (64, 600)])
+    func rowsAlone(k: Int, n: Int) {
+        let x = Tensor.normal([70, k], key: RandomKey(seed: 1))
+        let weight = Tensor.normal([n, k], key: RandomKey(seed: 2))
+        guard Kernels.table.pointee.prefers_blas == 0 else { return }
+        let all = linear(x, weight: weight)
+        for rows in [0..<1, 3..<20, 40..<70] {
+            expectSameBits(
+                linear(x.sliced(axis: 0, rows), weight: weight), all.sliced(axis: 0, rows).contiguous(), "rows \(rows)")
+        }
+    }
 
     @Test("multiply-adds are counted")
     func counts() async {

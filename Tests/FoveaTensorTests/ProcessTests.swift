@@ -68,7 +68,7 @@ struct ProcessTests {
 
     // MARK: Instruction sets
 
-    @Test("every instruction set agrees with the references", arguments: ["base", "v3", "v4"])
+    @Test("every instruction set agrees with the references", arguments: ["base", "v3", "v4", "amx"])
     func instructionSets(name: String) async {
         await #expect(processExitsWith: .success) { [name] in
             // A machine without the instructions has nothing to test; the base is everywhere.
@@ -86,7 +86,7 @@ struct ProcessTests {
         }
     }
 
-    @Test("instruction sets agree with each other within some units", arguments: ["v3", "v4"])
+    @Test("instruction sets agree with each other within some units", arguments: ["v3", "v4", "amx"])
     func instructionSetsAgree(name: String) async {
         await #expect(processExitsWith: .success) { [name] in
             let base = try #require(ck_table_named("base"))

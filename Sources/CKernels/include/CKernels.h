@@ -88,6 +88,9 @@ struct ck_product {
     // few rows, where packing B would cost more than it saves.
     int is_few_rows;
     int is_b_bfloat16;
+    // Whether products of float32 may be made of bfloat16 pieces, where the processor has tiles for them: see amx.c. It must not
+    // depend on how a product is cut.
+    int in_pieces;
 };
 
 // MARK: Attention
@@ -132,7 +135,7 @@ struct ck_attention {
 
 // One table for each instruction set; all entries are filled.
 struct ck_table {
-    const char *name;  // "base", "v3" or "v4"
+    const char *name;  // "base", "v3", "v4" or "amx"
     ck_unary_fn unary[2][CK_UNARY_COUNT];
     ck_binary_fn binary[2][CK_BINARY_COUNT];
     ck_sloped_fn sloped[2][CK_SLOPED_COUNT];
@@ -248,10 +251,11 @@ struct ck_table {
     // Where the register tiles of products and of attention begin in float32, for tests that look at their machine code.
     uintptr_t (*product_tile)(void);
     uintptr_t (*attention_tile)(void);
+    int has_pieces;    // whether products of float32 may be made of bfloat16 pieces
     int prefers_blas;  // whether the machine's BLAS is faster than `product`
 };
 
-// The widest table that this machine can run, or what FOVEA_ISA (base, v3 or v4) lowers it to.
+// The widest table that this machine can run, or what FOVEA_ISA (base, v3, v4 or amx) lowers it to.
 const struct ck_table *ck_table(void);
 // The table of that name, or NULL where this machine cannot run it.
 const struct ck_table *ck_table_named(const char *name);

@@ -1,5 +1,12 @@
 // Operations on whole rows: softmax, layer norm, RMS norm, cross-entropy, each forward and backward.
 
+// Asks for what the next row has at the place of x[i ..< i + LANES]: a row is often a page, and there the machine's own prefetching
+// ends. Meanwhile this row is computed. Nothing is read behind the last row.
+CK_INLINE void CK_NAME2(ask_for_next, TYPE)(const T *x, size_t columns, size_t i) {
+    CK_UNROLL
+    for (size_t l = 0; l < LANES; l += 64 / sizeof(T)) __builtin_prefetch(x + columns + i + l);
+}
+
 // y = e^(x − top) with top = max x, and the sum of y. NaN makes the sum NaN.
 CK_INLINE CK_WIDE T CK_NAME2(exp_row, TYPE)(const T *restrict x, T *restrict y, size_t n, T top) {
     typedef CK_NAME2(vector, TYPE) vector;
@@ -7,6 +14,7 @@ CK_INLINE CK_WIDE T CK_NAME2(exp_row, TYPE)(const T *restrict x, T *restrict y, 
     vector sums[LANES * sizeof(T) / CK_VECTOR] __attribute__((aligned(CK_VECTOR))) = {0};
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
+        CK_NAME2(ask_for_next, TYPE)(x, n, i);
         CK_UNROLL
         for (size_t l = 0; l < LANES; l += width) {
             const vector e = CK_NAME2(exp_below_zero, TYPE)(*(const vector *)(x + i + l) - top);
@@ -46,8 +54,13 @@ static void CK_NAME2(softmax_gradient, TYPE)(const void *y_, const void *g_, voi
         const T *g = (const T *)g_ + r * columns;
         T *dx = (T *)dx_ + r * columns;
         const T mean = CK_NAME2(dot_of, TYPE)(y, g, columns);
-        IN_PLACE
-        for (size_t c = 0; c < columns; c++) dx[c] = y[c] * (g[c] - mean);
+        size_t c = 0;
+        for (; c + LANES <= columns; c += LANES) {
+            CK_NAME2(ask_for_next, TYPE)(y, columns, c);
+            CK_NAME2(ask_for_next, TYPE)(g, columns, c);
+            *(LANE_SUMS *)(dx + c) = *(const LANE_SUMS *)(y + c) * (*(const LANE_SUMS *)(g + c) - mean);
+        }
+        for (; c < columns; c++) dx[c] = y[c] * (g[c] - mean);
     }
 }
 
@@ -74,6 +87,28 @@ static void CK_NAME2(log_softmax_gradient, TYPE)(const void *y_, const void *g_,
     }
 }
 
+// y = (x − mean)·rstd·weight + bias; the flags are constants where this is inlined.
+CK_INLINE CK_WIDE void CK_NAME2(layer_norm_row, TYPE)(const T *restrict x, const T *restrict weight, const T *restrict bias, T mean,
+                                                      T rstd, T *restrict y, size_t columns, int weighted, int biased) {
+    typedef LANE_SUMS numbers;
+    size_t c = 0;
+    for (; c + LANES <= columns; c += LANES) {
+        CK_NAME2(ask_for_next, TYPE)(x, columns, c);
+        const numbers normal = (*(const numbers *)(x + c) - mean) * rstd;
+        if (weighted && biased) *(numbers *)(y + c) = normal * *(const numbers *)(weight + c) + *(const numbers *)(bias + c);
+        else if (weighted) *(numbers *)(y + c) = normal * *(const numbers *)(weight + c);
+        else if (biased) *(numbers *)(y + c) = normal + *(const numbers *)(bias + c);
+        else *(numbers *)(y + c) = normal;
+    }
+    for (; c < columns; c++) {
+        const T normal = (x[c] - mean) * rstd;
+        if (weighted && biased) y[c] = normal * weight[c] + bias[c];
+        else if (weighted) y[c] = normal * weight[c];
+        else if (biased) y[c] = normal + bias[c];
+        else y[c] = normal;
+    }
+}
+
 static void CK_NAME2(layer_norm, TYPE)(const void *x_, const void *weight_, const void *bias_, double epsilon, void *y_,
                                        void *mean_, void *rstd_, size_t rows, size_t columns) {
     const T *weight = weight_, *bias = bias_;
@@ -83,15 +118,12 @@ static void CK_NAME2(layer_norm, TYPE)(const void *x_, const void *weight_, cons
         const T mean = CK_NAME2(sum_of, TYPE)(x, columns) / (T)columns;
         const T variance = CK_NAME2(square_distance, TYPE)(x, mean, columns) / (T)columns;
         const T rstd = ONE / SQRT(variance + (T)epsilon);
-        if (weight && bias) {
-            for (size_t c = 0; c < columns; c++) y[c] = (x[c] - mean) * rstd * weight[c] + bias[c];
-        } else if (weight) {
-            for (size_t c = 0; c < columns; c++) y[c] = (x[c] - mean) * rstd * weight[c];
-        } else if (bias) {
-            for (size_t c = 0; c < columns; c++) y[c] = (x[c] - mean) * rstd + bias[c];
-        } else {
-            for (size_t c = 0; c < columns; c++) y[c] = (x[c] - mean) * rstd;
-        }
+#define ROW(weighted, biased) CK_NAME2(layer_norm_row, TYPE)(x, weight, bias, mean, rstd, y, columns, weighted, biased)
+        if (weight && bias) ROW(1, 1);
+        else if (weight) ROW(1, 0);
+        else if (bias) ROW(0, 1);
+        else ROW(0, 0);
+#undef ROW
         ((T *)mean_)[r] = mean;
         ((T *)rstd_)[r] = rstd;
     }

@@ -65,6 +65,12 @@ package enum MatrixProduct {
         m <= 8 && n * k >= 1 << 17 && a.column == 1 && b.row == 1
     }
 
+    /// Whether a product of float32 is for tiles of bfloat16 pieces, where the processor has them: with few columns cutting the
+    /// numbers in pieces costs what the tiles save. Not a question of the rows: those of a batch have the bits of its members.
+    private static func isForPieces(_ n: Int, _ k: Int, _ b: Operand) -> Bool {
+        n >= 128 && k >= 64 && n * k >= 1 << 15 && !b.isBFloat16
+    }
+
     /// C[m, n] = addend + A·B, with C row-major, `stride` elements from row to row; for a batch of them, all with one addend.
     static func multiply(
         _ m: Int, _ n: Int, _ k: Int, _ a: Operand, _ b: Operand, batch: Batch = .one, addend: Addend? = nil,
@@ -85,13 +91,17 @@ package enum MatrixProduct {
             return
         }
         let threads = isBLAS ? threadsForBLAS : Workers.count
-        let grid = Grid(products, m, n, k, panel: panel, threads: threads, sharesB: batch.sharesB)
+        let inPieces = !isFewRows && isForPieces(n, k, b)
+        let grid = Grid(
+            products, m, n, k, panel: panel, threads: threads, sharesB: batch.sharesB,
+            packing: inPieces && table.has_pieces != 0 ? 64 : 8)
         var whole = ck_product(
             m: grid.largest.rows, n: grid.largest.columns, k: k, a: a.pointer, a_row: a.row, a_column: a.column,
             a_run: a.run, a_run_step: a.runStep, b: b.pointer, b_row: b.row, b_column: b.column,
             addend: addend?.pointer, addend_row: addend?.row ?? 0,
             c: c, c_row: stride, groups: 1, a_group: batch.steps[0].first ?? 0, c_group: batch.steps[2].first ?? 0,
-            is_few_rows: isFewRows ? 1 : 0, is_b_bfloat16: b.isBFloat16 ? 1 : 0)
+            is_few_rows: isFewRows ? 1 : 0, is_b_bfloat16: b.isBFloat16 ? 1 : 0,
+            in_pieces: inPieces ? 1 : 0)
         let loop = pick(table.product, dtype)
         // Whole products with one B are one call: it is packed once.
         let isTogether = batch.sharesB && grid.tiles == 1 && !isBLAS && !isFewRows
@@ -153,7 +163,7 @@ package enum MatrixProduct {
             m: m, n: n, k: (0..<cuts).map { stretch($0).count }.max()!, a: a.pointer, a_row: a.row, a_column: a.column,
             a_run: a.run, a_run_step: a.runStep, b: b.pointer, b_row: b.row, b_column: b.column,
             addend: nil, addend_row: 0, c: c, c_row: stride, groups: 1, a_group: 0, c_group: 0,
-            is_few_rows: 0, is_b_bfloat16: b.isBFloat16 ? 1 : 0)
+            is_few_rows: 0, is_b_bfloat16: b.isBFloat16 ? 1 : 0, in_pieces: isForPieces(n, k, b) ? 1 : 0)
         let bytes = pick(Kernels.table.pointee.product_workspace, dtype)(&whole)
         let product = whole
         // The first stretch goes where the result is wanted.
@@ -208,7 +218,8 @@ private struct Grid {
     /// Multiply-adds that are worth waking a worker for: a few microseconds.
     private static let chunkWork = 1 << 18
 
-    init(_ products: Int, _ m: Int, _ n: Int, _ k: Int, panel: Int, threads: Int, sharesB: Bool) {
+    /// - Parameter packing: the multiply-adds that take as long as packing one element.
+    init(_ products: Int, _ m: Int, _ n: Int, _ k: Int, panel: Int, threads: Int, sharesB: Bool, packing: Int) {
         (self.m, self.n, self.panel) = (m, n, panel)
         let work = m * n * k
         // A large product is cut finer than there are threads, since one of them may be held up.
@@ -221,10 +232,9 @@ private struct Grid {
         var least = Int.max
         for down in 1...tiles {
             let across = min((tiles + down - 1) / down, panels)
-            // The largest tile times their number; and each tile packs its own rows and columns, an element of which
-            // costs as much as some multiply-adds.
+            // The largest tile times their number; and each tile packs its own rows and columns.
             let columns = (panels + across - 1) / across * panel
-            let cost = ((m + down - 1) / down * columns * down * across + 8 * (n * down + m * across)) * k
+            let cost = ((m + down - 1) / down * columns * down * across + packing * (n * down + m * across)) * k
             if across * down >= min(tiles, panels), cost < least {
                 (self.down, self.across, least) = (down, across, cost)
             }
