@@ -95,13 +95,12 @@ package enum MatrixProduct {
         let grid = Grid(
             products, m, n, k, panel: panel, threads: threads, sharesB: batch.sharesB,
             packing: inPieces && table.has_pieces != 0 ? 64 : 8)
-        var whole = ck_product(
-            m: grid.largest.rows, n: grid.largest.columns, k: k, a: a.pointer, a_row: a.row, a_column: a.column,
-            a_run: a.run, a_run_step: a.runStep, b: b.pointer, b_row: b.row, b_column: b.column,
-            addend: addend?.pointer, addend_row: addend?.row ?? 0,
-            c: c, c_row: stride, groups: 1, a_group: batch.steps[0].first ?? 0, c_group: batch.steps[2].first ?? 0,
-            is_few_rows: isFewRows ? 1 : 0, is_b_bfloat16: b.isBFloat16 ? 1 : 0,
-            in_pieces: inPieces ? 1 : 0)
+        var whole = Self.product(
+            grid.largest.rows, grid.largest.columns, k, a, b, addend: addend, into: c, stride: stride)
+        whole.a_group = batch.steps[0].first ?? 0
+        whole.c_group = batch.steps[2].first ?? 0
+        whole.is_few_rows = isFewRows ? 1 : 0
+        whole.in_pieces = inPieces ? 1 : 0
         let loop = pick(table.product, dtype)
         // Whole products with one B are one call: it is packed once.
         let isTogether = batch.sharesB && grid.tiles == 1 && !isBLAS && !isFewRows
@@ -141,6 +140,23 @@ package enum MatrixProduct {
         }
     }
 
+    /// One product as the loops take it.
+    private static func product(
+        _ m: Int, _ n: Int, _ k: Int, _ a: Operand, _ b: Operand, addend: Addend?, into c: UnsafeMutableRawPointer,
+        stride: Int
+    ) -> ck_product {
+        var product = ck_product()
+        (product.m, product.n, product.k) = (m, n, k)
+        (product.a, product.a_row, product.a_column) = (a.pointer, a.row, a.column)
+        (product.a_run, product.a_run_step) = (a.run, a.runStep)
+        (product.b, product.b_row, product.b_column) = (b.pointer, b.row, b.column)
+        product.is_b_bfloat16 = b.isBFloat16 ? 1 : 0
+        (product.addend, product.addend_row) = (addend?.pointer, addend?.row ?? 0)
+        (product.c, product.c_row) = (c, stride)
+        product.groups = 1
+        return product
+    }
+
     /// In how many stretches of k a product is made that is small beside what it is made of, such as the gradient of a weight.
     /// Each thread then reads, and packs, rows of its own, those that it has mostly made itself, instead of all rows for some of
     /// the columns. The shape alone decides, and the sum of the stretches is taken in order.
@@ -159,11 +175,9 @@ package enum MatrixProduct {
         // Runs of A's columns stay whole.
         let run = max(1, a.run)
         func stretch(_ cut: Int) -> Range<Int> { k / run * cut / cuts * run..<k / run * (cut + 1) / cuts * run }
-        var whole = ck_product(
-            m: m, n: n, k: (0..<cuts).map { stretch($0).count }.max()!, a: a.pointer, a_row: a.row, a_column: a.column,
-            a_run: a.run, a_run_step: a.runStep, b: b.pointer, b_row: b.row, b_column: b.column,
-            addend: nil, addend_row: 0, c: c, c_row: stride, groups: 1, a_group: 0, c_group: 0,
-            is_few_rows: 0, is_b_bfloat16: b.isBFloat16 ? 1 : 0, in_pieces: isForPieces(n, k, b) ? 1 : 0)
+        let longest = (0..<cuts).map { stretch($0).count }.max()!
+        var whole = Self.product(m, n, longest, a, b, addend: nil, into: c, stride: stride)
+        whole.in_pieces = isForPieces(n, k, b) ? 1 : 0
         let bytes = pick(Kernels.table.pointee.product_workspace, dtype)(&whole)
         let product = whole
         // The first stretch goes where the result is wanted.
