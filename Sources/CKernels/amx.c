@@ -183,21 +183,36 @@ static __attribute__((noinline)) void pack_strange(const struct operand *o, cons
     pack_tile(&rest, 0, LANES, 0, DEPTH, to, marks);
 }
 
-// Packs SIDE lanes, or what there is of them, and a block of k, chunk by chunk.
-static void pack(const struct operand *o, size_t first, size_t lanes, size_t start, size_t k, uint16_t *to, uint8_t *marks) {
-    for (size_t p = 0; p < k; p += DEPTH, to += CHUNK) {
-        const size_t depth = k - p < DEPTH ? k - p : DEPTH;
-        for (size_t half = 0; half < 2; half++) {
-            if (half * LANES >= lanes) {
-                for (int piece = 0; piece < PIECES; piece++) {
-                    memset(to + piece * 2 * TILE + half * TILE, 0, TILE * sizeof(uint16_t));
-                }
-                continue;
-            }
-            const size_t count = lanes - half * LANES < LANES ? lanes - half * LANES : LANES;
-            pack_tile(o, first + half * LANES, count, start + p, depth, to + half * TILE, marks);
-        }
+// SIDE lanes from `first` on, or what there is of them, and a block of k from `start` on, that are packed tile by tile.
+struct packing {
+    const struct operand *operand;
+    size_t first, lanes, start, k;
+    uint16_t *to;
+    uint8_t *marks;
+    size_t tile, tiles;  // the next one, and how many there are: two for each chunk
+};
+
+INLINE struct packing packing(const struct operand *o, size_t first, size_t lanes, size_t start, size_t k, uint16_t *to,
+                              uint8_t *marks) {
+    return (struct packing){o, first, lanes < SIDE ? lanes : SIDE, start, k, to, marks, 0, (k + DEPTH - 1) / DEPTH * 2};
+}
+
+// Packs the next tile, if there is one.
+static void pack_next(struct packing *w) {
+    if (w->tile == w->tiles) return;
+    const size_t chunk = w->tile / 2, half = w->tile % 2, p = chunk * DEPTH;
+    w->tile++;
+    uint16_t *to = w->to + chunk * CHUNK + half * TILE;
+    if (half * LANES >= w->lanes) {
+        for (int piece = 0; piece < PIECES; piece++) memset(to + piece * 2 * TILE, 0, TILE * sizeof(uint16_t));
+        return;
     }
+    const size_t lanes = w->lanes - half * LANES < LANES ? w->lanes - half * LANES : LANES;
+    pack_tile(w->operand, w->first + half * LANES, lanes, w->start + p, w->k - p < DEPTH ? w->k - p : DEPTH, to, w->marks);
+}
+
+static void pack(struct packing w) {
+    while (w.tile < w.tiles) pack_next(&w);
 }
 
 // MARK: Tiles
@@ -248,8 +263,10 @@ INLINE void finish(struct pending *t, size_t rows) {
     }
 }
 
-// sums[SIDE, SIDE] = A·B of packed chunks. Meanwhile the tile before is finished, which takes other units.
-INLINE void multiply_tiles(const uint16_t *a, const uint16_t *b, size_t chunks, float *sums, struct pending *before) {
+// sums[SIDE, SIDE] = A·B of packed chunks. Meanwhile the tile before is finished, and what comes next is packed: other units of
+// the core do that.
+INLINE void multiply_tiles(const uint16_t *a, const uint16_t *b, size_t chunks, float *sums, struct pending *before,
+                           struct packing *next) {
     const size_t rows = (SIDE + chunks - 1) / chunks;
     _tile_zero(C00);
     _tile_zero(C01);
@@ -268,6 +285,7 @@ INLINE void multiply_tiles(const uint16_t *a, const uint16_t *b, size_t chunks, 
         LOAD_B(2);
         MULTIPLY();
         finish(before, rows);
+        pack_next(next);
     }
     for (size_t chunk = 0; chunk < chunks; chunk++) {
         a -= CHUNK, b -= CHUNK;
@@ -329,7 +347,7 @@ static size_t workspace(const struct ck_product *x) {
     if (!x->in_pieces || x->k == 0) return ck_table_v4.product_workspace[0](x);
     const size_t n = x->n < STRIP ? (x->n + SIDE - 1) / SIDE : STRIP / SIDE;
     const size_t marks = (x->m * x->groups + x->n + 63) / 64 * 64;
-    return (n + 1) * chunks_of(x->k) * CHUNK * sizeof(uint16_t) + 2 * SIDE * SIDE * sizeof(float) + marks;
+    return (n + 2) * chunks_of(x->k) * CHUNK * sizeof(uint16_t) + 2 * SIDE * SIDE * sizeof(float) + marks;
 }
 
 static void product(const struct ck_product *x, void *memory) {
@@ -340,7 +358,7 @@ static void product(const struct ck_product *x, void *memory) {
     const size_t blocks = x->k > BLOCK ? (x->k + BLOCK - 1) / BLOCK : 1;
     const size_t panels = x->n < STRIP ? (x->n + SIDE - 1) / SIDE : STRIP / SIDE, size = chunks_of(x->k) * CHUNK;
     uint16_t *const right = memory, *const left = right + panels * size;
-    float *const sums = (float *)(left + size);
+    float *const sums = (float *)(left + 2 * size);
     uint8_t *const row_marks = (uint8_t *)(sums + 2 * SIDE * SIDE), *const column_marks = row_marks + x->m * x->groups;
     memset(row_marks, 0, x->m * x->groups + x->n);
     const struct operand b = {x->b, x->b_column, x->b_row, 0, 0, 1};
@@ -353,15 +371,19 @@ static void product(const struct ck_product *x, void *memory) {
             const size_t first = x->k * block / blocks, k = x->k * (block + 1) / blocks - first;
             const size_t chunks = (k + DEPTH - 1) / DEPTH;
             for (size_t column = 0; column < n; column += SIDE) {
-                pack(&b, j + column, n - column < SIDE ? n - column : SIDE, first, k, right + column / SIDE * size, column_marks);
+                pack(packing(&b, j + column, n - column, first, k, right + column / SIDE * size, column_marks));
             }
             for (size_t group = 0; group < x->groups; group++) {
                 const struct operand a = {(const float *)x->a + (ptrdiff_t)group * x->a_group, x->a_row, x->a_column, x->a_run,
                                           x->a_run_step, 0};
                 float *const to = (float *)x->c + (ptrdiff_t)group * x->c_group + j;
+                uint8_t *const marks = row_marks + group * x->m;
+                struct packing next = packing(&a, 0, x->m, first, k, left, marks);
                 for (size_t i = 0; i < x->m; i += SIDE) {
                     const size_t rows = x->m - i < SIDE ? x->m - i : SIDE;
-                    pack(&a, i, rows, first, k, left, row_marks + group * x->m);
+                    pack(next);
+                    uint16_t *const here = next.to, *const beside = here == left ? left + size : left;
+                    next = i + SIDE < x->m ? packing(&a, i + SIDE, x->m - i - SIDE, first, k, beside, marks) : (struct packing){0};
                     float *c = to + (ptrdiff_t)i * x->c_row;
                     const float *addend = x->addend ? (const float *)x->addend + (ptrdiff_t)i * x->addend_row + j : 0;
                     if (block > 0) addend = c;
@@ -369,7 +391,7 @@ static void product(const struct ck_product *x, void *memory) {
                     for (size_t column = 0; column < n; column += SIDE) {
                         const size_t columns = n - column < SIDE ? n - column : SIDE;
                         float *const own = sums + tile++ % 2 * SIDE * SIDE;
-                        multiply_tiles(left, right + column / SIDE * size, chunks, own, &pending);
+                        multiply_tiles(here, right + column / SIDE * size, chunks, own, &pending, &next);
                         pending = (struct pending){
                             own, addend ? addend + column : 0, c + column, dr, x->c_row, rows,
                             {first_lanes(columns < LANES ? columns : LANES), columns > LANES ? first_lanes(columns - LANES) : 0},

@@ -10,8 +10,8 @@ package enum Kernels {
     static let heavyGrain = 8_192
 }
 
-/// The instruction set that the loops use: `base`, `v3` or `v4`. The widest that the machine has, unless the environment
-/// variable `FOVEA_ISA` names a lower one.
+/// The instruction set that the loops use: `base`, `v3` (AVX2), `v4` (AVX-512) or `amx`, which is `v4` with large products of
+/// float32 on the tiles of AMX. The widest that the machine has, unless the environment variable `FOVEA_ISA` names a lower one.
 public var instructionSet: String { String(cString: Kernels.table.pointee.name) }
 
 extension DType {
