@@ -493,7 +493,7 @@ struct MatrixProductTests {
 
     // MARK: The seam
 
-    @Test("rows have the same bits alone and among others", arguments: [(128, 256), (300, 64), (64, 600)])
+    @Test("rows have the same bits alone and among others", arguments: [(128, 256), (300, 64), (64, 600), (40, 50)])
     func rowsAlone(k: Int, n: Int) {
         let x = Tensor.normal([70, k], key: RandomKey(seed: 1))
         let weight = Tensor.normal([n, k], key: RandomKey(seed: 2))
