@@ -2,9 +2,9 @@
 // multiply float32.
 //
 // A float32 number is the sum of three bfloat16 numbers, each rounded from what the ones before leave: x = x₁ + x₂ + x₃, of
-// 8 digits each. Of the nine products of two such sums six are computed, all but x₂·y₃, x₃·y₂ and x₃·y₃, which are below
-// 2⁻²⁵·|x·y| together: less than float32 loses where it rounds x·y. Each of them is exact, and is added up in float32. The
-// five small ones come first, for a whole block of k, so that what they lose to rounding is small too; then x₁·y₁.
+// 8 digits each. Of the nine products of two such sums six are computed, all but x₂·y₃, x₃·y₂ and x₃·y₃, which come to 2⁻²⁴·|x·y|
+// at most, what float32 may lose where it rounds x·y, and to a fifth of that on average. Each of them is exact, and is added up
+// in float32. The five small ones come first, for a whole block of k, so that what they lose to rounding is small too; then x₁·y₁.
 // (Henry, Tang and Heinecke, "Leveraging the bfloat16 artificial intelligence datatype for higher-precision computations",
 // 2019.)
 //
