@@ -17,7 +17,6 @@
 #if defined(__x86_64__) && defined(__linux__)
 
 #include <immintrin.h>
-#include <math.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -343,11 +342,12 @@ static void add_strange(const struct ck_product *x, const float *a, const struct
 
 static size_t chunks_of(size_t k) { return ((k < BLOCK ? k : BLOCK) + DEPTH - 1) / DEPTH; }
 
+static size_t panels_of(size_t n) { return n < STRIP ? (n + SIDE - 1) / SIDE : STRIP / SIDE; }
+
 static size_t workspace(const struct ck_product *x) {
     if (!x->in_pieces || x->k == 0) return ck_table_v4.product_workspace[0](x);
-    const size_t n = x->n < STRIP ? (x->n + SIDE - 1) / SIDE : STRIP / SIDE;
     const size_t marks = (x->m * x->groups + x->n + 63) / 64 * 64;
-    return (n + 2) * chunks_of(x->k) * CHUNK * sizeof(uint16_t) + 2 * SIDE * SIDE * sizeof(float) + marks;
+    return (panels_of(x->n) + 2) * chunks_of(x->k) * CHUNK * sizeof(uint16_t) + 2 * SIDE * SIDE * sizeof(float) + marks;
 }
 
 static void product(const struct ck_product *x, void *memory) {
@@ -355,9 +355,8 @@ static void product(const struct ck_product *x, void *memory) {
         ck_table_v4.product[0](x, memory);
         return;
     }
-    const size_t blocks = x->k > BLOCK ? (x->k + BLOCK - 1) / BLOCK : 1;
-    const size_t panels = x->n < STRIP ? (x->n + SIDE - 1) / SIDE : STRIP / SIDE, size = chunks_of(x->k) * CHUNK;
-    uint16_t *const right = memory, *const left = right + panels * size;
+    const size_t blocks = (x->k + BLOCK - 1) / BLOCK, size = chunks_of(x->k) * CHUNK;
+    uint16_t *const right = memory, *const left = right + panels_of(x->n) * size;
     float *const sums = (float *)(left + 2 * size);
     uint8_t *const row_marks = (uint8_t *)(sums + 2 * SIDE * SIDE), *const column_marks = row_marks + x->m * x->groups;
     memset(row_marks, 0, x->m * x->groups + x->n);

@@ -91,7 +91,7 @@ package enum MatrixProduct {
             return
         }
         let threads = isBLAS ? threadsForBLAS : Workers.count
-        let inPieces = !isFewRows && isForPieces(n, k, b)
+        let inPieces = type == 0 && !isFewRows && isForPieces(n, k, b)
         let grid = Grid(
             products, m, n, k, panel: panel, threads: threads, sharesB: batch.sharesB,
             packing: inPieces && table.has_pieces != 0 ? 64 : 8)
