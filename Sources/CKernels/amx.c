@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "CKernels.h"
+#include "loops/turn.h"
 
 extern const struct ck_table ck_table_v4;
 
@@ -70,23 +71,8 @@ INLINE void split(__m512 a, __m512 b, __m512i pairs[PIECES]) {
 
 // 16 vectors of 16 numbers become columns.
 INLINE void transpose(__m512 *restrict x) {
-    typedef float floats __attribute__((vector_size(64)));
-    floats a[LANES], b[LANES];
-#pragma clang loop unroll(full)
-    for (int i = 0; i < LANES; i++) a[i] = (floats)x[i];
-#pragma clang loop unroll(full)
-    for (int half = 1; half < LANES; half *= 2) {
-#pragma clang loop unroll(full)
-        for (int i = 0; i < LANES / 2; i++) {
-            const floats u = a[i], v = a[i + LANES / 2];
-            b[2 * i] = __builtin_shufflevector(u, v, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-            b[2 * i + 1] = __builtin_shufflevector(u, v, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-        }
-#pragma clang loop unroll(full)
-        for (int i = 0; i < LANES; i++) a[i] = b[i];
-    }
-#pragma clang loop unroll(full)
-    for (int i = 0; i < LANES; i++) x[i] = (__m512)a[i];
+    __m512 other[LANES];
+    TURN(LANES, x, other, ZIP_LOW_16, ZIP_HIGH_16)
 }
 
 // One matrix as it is packed: lanes are rows of A or columns of B. The element of lane l at p is x[l·lane_step + place(p)].
@@ -145,17 +131,10 @@ static void pack_tile(const struct operand *o, size_t first, size_t lanes, size_
         __m512 v[2][LANES];
         for (size_t half = 0; half < 2; half++) {
             const size_t count = by_lanes ? lanes : halves[half];
-            const float *from = start + (by_lanes ? (ptrdiff_t)(half * LANES) : (ptrdiff_t)(half * LANES) * o->step);
-            const __mmask16 mask = by_lanes ? masks[half] : first_lanes(lanes);
-            const ptrdiff_t apart = by_lanes ? o->lane_step : o->step;
-            if (o->run && !by_lanes) {
-                for (size_t i = 0; i < count; i++) {
-                    v[half][i] = gathered(x + place(o, p + half * LANES + i), o->lane_step, lanes);
-                }
-            } else if (by_lanes || o->lane_step == 1) {
-                for (size_t i = 0; i < count; i++) v[half][i] = _mm512_maskz_loadu_ps(mask, from + (ptrdiff_t)i * apart);
-            } else {
-                for (size_t i = 0; i < count; i++) v[half][i] = gathered(from + (ptrdiff_t)i * apart, o->lane_step, lanes);
+            for (size_t i = 0; i < count; i++) {
+                v[half][i] = by_lanes
+                    ? _mm512_maskz_loadu_ps(masks[half], start + half * LANES + (ptrdiff_t)i * o->lane_step)
+                    : gathered(x + place(o, p + half * LANES + i), o->lane_step, lanes);
             }
             for (size_t i = count; i < LANES; i++) v[half][i] = _mm512_setzero_ps();
             if (by_lanes == o->by_depth) transpose(v[half]);

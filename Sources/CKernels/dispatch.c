@@ -35,7 +35,7 @@ const struct ck_table *ck_table(void) {
     static const char *const widest_first[] = {"amx", "v4", "v3", "base"};
     const char *ceiling = getenv("FOVEA_ISA");
     int below = ceiling == 0;
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof widest_first / sizeof *widest_first; i++) {
         below = below || strcmp(widest_first[i], ceiling) == 0;
         const struct ck_table *table = ck_table_named(widest_first[i]);
         if (below && table) return table;

@@ -38,6 +38,15 @@ struct VectorWidthTests {
         }
     }
 
+    @Test("products of pieces go through the tiles of AMX, six for each pair")
+    func amx() throws {
+        guard let table = ck_table_named("amx") else { return }
+        let product = try #require(address(table.pointee.product.0))
+        // Two tiles by two of C, the five small products and the large one.
+        let count = MachineCode(table).tileProducts(from: product)
+        #expect(count >= 24, "\(count) products of tiles")
+    }
+
     private func address<Function>(_ function: Function?) -> UInt? { function.map { unsafeBitCast($0, to: UInt.self) } }
 
     private func hotLoops(_ table: ck_table) -> [(String, UInt?)] {
@@ -94,11 +103,24 @@ private struct MachineCode {
     /// How many instructions of 512 bits stand in the loop at an address. Such an instruction begins with 0x62, and three
     /// bytes in which some bits are fixed and two tell the width.
     func wideInstructions(from start: UInt) -> Int {
-        let end = min(starts.first { $0 > start } ?? .max, start + 4_096)
-        let bytes = UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: start), count: Int(end - start))
+        let bytes = bytes(from: start)
         return bytes.indices.dropLast(3).count { i in
             bytes[i] == 0x62 && bytes[i + 1] & 0x08 == 0 && bytes[i + 1] & 0x07 != 0 && bytes[i + 2] & 0x04 != 0
                 && bytes[i + 3] & 0x60 == 0x40
         }
+    }
+
+    /// How many products of bfloat16 tiles stand in the loop at an address: `tdpbf16ps`, VEX.128.F3.0F38.W0 5C /r.
+    func tileProducts(from start: UInt) -> Int {
+        let bytes = bytes(from: start, atMost: 16_384)
+        return bytes.indices.dropLast(4).count { i in
+            bytes[i] == 0xC4 && bytes[i + 1] & 0x1F == 0x02 && bytes[i + 2] & 0x87 == 0x02 && bytes[i + 3] == 0x5C
+                && bytes[i + 4] & 0xC0 == 0xC0
+        }
+    }
+
+    private func bytes(from start: UInt, atMost most: UInt = 4_096) -> UnsafeRawBufferPointer {
+        let end = min(starts.first { $0 > start } ?? .max, start + most)
+        return UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: start), count: Int(end - start))
     }
 }

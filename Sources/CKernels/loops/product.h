@@ -108,13 +108,7 @@ static void CK_NAME2(tiles, TYPE)(size_t m, size_t n, size_t k, const void *a_, 
 CK_INLINE CK_WIDE void CK_NAME2(transpose, TYPE)(const T *restrict x, ptrdiff_t stride, T *restrict y) {
     VEC a[LANES], b[LANES];
     CK_UNROLL for (size_t i = 0; i < LANES; i++) a[i] = *(const VEC *)(x + (ptrdiff_t)i * stride);
-    CK_UNROLL for (size_t half = 1; half < LANES; half *= 2) {
-        CK_UNROLL for (size_t i = 0; i < LANES / 2; i++) {
-            b[2 * i] = CK_NAME2(ZIP_LOW, TYPE)(a[i], a[i + LANES / 2]);
-            b[2 * i + 1] = CK_NAME2(ZIP_HIGH, TYPE)(a[i], a[i + LANES / 2]);
-        }
-        CK_UNROLL for (size_t i = 0; i < LANES; i++) a[i] = b[i];
-    }
+    TURN(LANES, a, b, CK_NAME2(ZIP_LOW, TYPE), CK_NAME2(ZIP_HIGH, TYPE))
     CK_UNROLL for (size_t i = 0; i < LANES; i++) *(VEC *)(y + i * PANEL) = a[i];
 }
 

@@ -91,22 +91,20 @@ static void CK_NAME2(log_softmax_gradient, TYPE)(const void *y_, const void *g_,
 CK_INLINE CK_WIDE void CK_NAME2(layer_norm_row, TYPE)(const T *restrict x, const T *restrict weight, const T *restrict bias, T mean,
                                                       T rstd, T *restrict y, size_t columns, int weighted, int biased) {
     typedef LANE_SUMS numbers;
+// As many numbers as the type has, in one expression that multiplies and adds at once.
+#define NORMED(type) do { \
+    const type normal = (*(const type *)(x + c) - mean) * rstd; \
+    *(type *)(y + c) = weighted ? biased ? normal * *(const type *)(weight + c) + *(const type *)(bias + c) \
+                                         : normal * *(const type *)(weight + c) \
+                                : biased ? normal + *(const type *)(bias + c) : normal; \
+} while (0)
     size_t c = 0;
     for (; c + LANES <= columns; c += LANES) {
         CK_NAME2(ask_for_next, TYPE)(x, columns, c);
-        const numbers normal = (*(const numbers *)(x + c) - mean) * rstd;
-        if (weighted && biased) *(numbers *)(y + c) = normal * *(const numbers *)(weight + c) + *(const numbers *)(bias + c);
-        else if (weighted) *(numbers *)(y + c) = normal * *(const numbers *)(weight + c);
-        else if (biased) *(numbers *)(y + c) = normal + *(const numbers *)(bias + c);
-        else *(numbers *)(y + c) = normal;
+        NORMED(numbers);
     }
-    for (; c < columns; c++) {
-        const T normal = (x[c] - mean) * rstd;
-        if (weighted && biased) y[c] = normal * weight[c] + bias[c];
-        else if (weighted) y[c] = normal * weight[c];
-        else if (biased) y[c] = normal + bias[c];
-        else y[c] = normal;
-    }
+    for (; c < columns; c++) NORMED(T);
+#undef NORMED
 }
 
 static void CK_NAME2(layer_norm, TYPE)(const void *x_, const void *weight_, const void *bias_, double epsilon, void *y_,
