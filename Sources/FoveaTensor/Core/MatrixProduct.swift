@@ -62,7 +62,7 @@ package enum MatrixProduct {
     /// Up to so many rows, and from so many elements of the right matrix on, packing that matrix costs more than it saves:
     /// as where a language model reads one token. The shape alone decides.
     private static func isForFewRows(_ m: Int, _ n: Int, _ k: Int, _ a: Operand, _ b: Operand) -> Bool {
-        m <= 8 && n * k >= 1 << 17 && a.column == 1 && b.row == 1
+        m <= 8 && n * k >= 1 << (m == 1 ? 15 : 17) && a.column == 1 && b.row == 1
     }
 
     /// Whether a product of float32 is for tiles of bfloat16 pieces, where the processor has them: with few columns cutting the
