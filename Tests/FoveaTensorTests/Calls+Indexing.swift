@@ -16,6 +16,9 @@ extension ShapedCall {
             .init("last", [211, 331], [211, 300], [211, 300]), .init("first", [331, 211], [400, 211], [400, 211]),
         ],
         "indexSelect": [.init("rows", [331, 211], [400]), .init("columns", [211, 331], [400])],
+        "indexAdd": [
+            .init("rows", [331, 211], [400], [400, 211]), .init("columns", [211, 331], [400], [211, 400]),
+        ],
         "embedding": [.init("sequence", [300, 200], [20, 30])],
         "oneHot": [.init("vector", [300])],
         "bincount": [.init("numbers", [70_001])],
@@ -44,6 +47,8 @@ extension ShapedCall {
             return [.init("last", [3, n], [3, 4], [3, 4]), .init("last", [2, 5], [2, n], [2, n])]
         case "indexSelect" where n > 0:
             return [.init("columns", [2, n], [5]), .init("columns", [2, 5], [n])]
+        case "indexAdd" where n > 0:
+            return [.init("columns", [2, n], [5], [2, 5]), .init("columns", [2, 5], [n], [2, n])]
         case "embedding": return [.init("no ids", [5, 3], [n])]
         case "oneHot" where n > 0 && n < 100: return [.init("vector", [n])]
         case "bincount" where n > 0: return [.init("numbers", [n])]

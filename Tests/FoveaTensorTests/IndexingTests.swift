@@ -192,6 +192,15 @@ let indexingMistakes: [TrapCase] = [
     TrapCase("indexSelect's rank", saying: "indexSelect: indices [K] are needed", "int64 []") {
         _ = zeros(2).selecting(axis: 0, Tensor([Int64(1)], shape: []))
     },
+    TrapCase("indexAdd", saying: "indexAdd: index 5 is outside axis 0 of length 2") {
+        _ = zeros(2).addingSlices(axis: 0, ids(5), zeros(1))
+    },
+    TrapCase("indexAdd's source", saying: "indexAdd: the source must be a slice for each index", "float32 [3, 2]") {
+        _ = zeros(3, 2).addingSlices(axis: 0, ids(0, 1), zeros(3, 2))
+    },
+    TrapCase("indexAdd's rank", saying: "indexAdd: indices [K] are needed", "int64 []") {
+        _ = zeros(2).addingSlices(axis: 0, Tensor([Int64(1)], shape: []), zeros(1))
+    },
     TrapCase("embedding", saying: "embedding: index 4 is outside the 4 rows", "[4, 2]") {
         _ = embedding(ids(4), table: zeros(4, 2))
     },

@@ -115,6 +115,18 @@ extension Reference {
             let axes = ["rows": 0, "columns": 1, "middle": 1, "none": 0, "of a view": 0]
             return axes[label].map { picked(inputs[0], $0, inputs[1].values.map { Int($0) }) }
         },
+        "indexAdd": Reference((1e-13, 8), (8, 8)) { label, inputs in
+            let axes = ["rows": 0, "columns": 1, "middle": 1, "none": 1, "views": 0]
+            return axes[label].map { axis in
+                var y = inputs[0]
+                Grid.forEachIndex(in: inputs[2].shape) { index in
+                    var target = index
+                    target[axis] = Int(inputs[1].values[index[axis]])
+                    y[target] += inputs[2][index]
+                }
+                return y
+            }
+        },
         "embedding": moving { _, inputs in
             Grid(inputs[1].shape + [inputs[0].shape[1]]) { index in
                 inputs[0][[Int(inputs[1][Array(index.dropLast())]), index.last!]]

@@ -195,6 +195,12 @@ SHAPE = {
         "middle": "a.index_select(1, b)",
         "": "a.index_select(0, b)",
     },
+    "indexAdd": {
+        "columns": "a.index_add(-1, b, c)",
+        "middle": "a.index_add(1, b, c)",
+        "none": "a.index_add(1, b, c)",
+        "": "a.index_add(0, b, c)",
+    },
     "embedding": "F.embedding(b, a)",
     "oneHot": {
         "vector": "F.one_hot(a, len(a)).float()",

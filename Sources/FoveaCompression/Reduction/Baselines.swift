@@ -101,9 +101,9 @@ public struct AveragePooling: TokenReducer {
 
     public func count(of n: Int) -> Int? { min(keep, n) }
 
-    /// The mixture, as a product.
+    /// The mixture.
     public func cost(_ input: TokenShape) -> Cost {
-        keep < input.count ? .product(keep, input.count - keep, input.width) : Cost()
+        keep < input.count ? TokenReduction.cost(of: input.count - keep, into: keep, width: input.width) : Cost()
     }
 
     /// The catalogue entry.

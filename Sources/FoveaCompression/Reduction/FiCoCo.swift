@@ -257,31 +257,24 @@ public struct FiCoCoL: Module {
     ///   - visual: logits of visual queries and keys, [H, N, N].
     ///   - text: logits of the text's queries and the visual keys, [H, M, N].
     public func reduction(visual: Tensor, text: Tensor) -> TokenReduction {
-        let b = visual.softmax(axis: 2).mean(axes: [0])
-        return reduction(
-            received: withoutGradient { b.detached.mean(axes: [0]) }.doubles,
-            r: text.softmax(axis: 2).mean(axes: [0]), remove: remove
-        ) { b.selecting(axis: 0, .indices($0)) }
+        reduction(b: visual.softmax(axis: 2).mean(axes: [0]), r: text.softmax(axis: 2).mean(axes: [0]), remove: remove)
     }
 
     /// One sample.
     ///
     /// - Parameters:
-    ///   - received: mean_j B_ji of each token.
-    ///   - r: R, [M, N].
+    ///   - b: B, the mean over the heads, [N, N].
+    ///   - r: R, likewise, [M, N].
     ///   - remove: n.
-    ///   - rows: those rows of B.
-    func reduction(
-        received: [Double], r: Tensor, remove: Int, rows: (_ tokens: [Int]) -> Tensor
-    ) -> TokenReduction {
-        var redundancy = received
+    func reduction(b: Tensor, r: Tensor, remove: Int) -> TokenReduction {
+        var redundancy = withoutGradient { b.detached.mean(axes: [0]) }.doubles
         let m = r.shape[0]
         if m > 0 {
             let asked = withoutGradient { r.detached.mean(axes: [0]) }.doubles
             redundancy = redundancy.indices.map { beta * redundancy[$0] - (1 - beta) * asked[$0] }
         }
         return FiCoCo.reduction(redundancy: redundancy, remove: remove, areLogits: false, epsilon: epsilon) {
-            let own = rows($0).selecting(axis: 1, .indices($1))
+            let own = b.block($0, $1)
             guard m > 0 else { return own }
             let (removed, left) = (r.selecting(axis: 1, .indices($0)), r.selecting(axis: 1, .indices($1)))
             return own * gamma + matmul(removed.transposed(0, 1), left) * ((1 - gamma) / Double(m))

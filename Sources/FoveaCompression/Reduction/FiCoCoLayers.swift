@@ -51,14 +51,14 @@ public struct FiCoCoVLayers: LayerReducer {
         let removed = shape.visual - schedule.left(of: shape.visual, inLayer: layer)
         guard removed > 0 else { return Cost() }
         return .product(shape.count, shape.queryWidth, shape.count)
-            + .product(shape.count - removed, removed, shape.width)
+            + FiCoCo.mixtures(of: removed, visual: shape.visual, epsilon: method.epsilon, shape)
     }
 }
 
 /// FiCoCo-L in a decoder.
 ///
 /// What attention computed is causal and over all tokens; B and R are neither. They are computed again from its queries
-/// and keys: of B the column means, as a tap of attention that mixes nothing, and then the rows of what is removed.
+/// and keys.
 public struct FiCoCoLLayers: LayerReducer {
     /// How many visual tokens of a picture each layer removes.
     public let schedule: ReductionSchedule
@@ -85,24 +85,33 @@ public struct FiCoCoLLayers: LayerReducer {
                     let asking = queries[sample].taking(axis: 1, picture.places)
                     let words = queries[sample].taking(axis: 1, question[sample])
                     return method.reduction(
-                        received: meanReceived(from: asking, by: shown).doubles, r: meanAttention(of: words, to: shown),
-                        remove: schedule.removed[layer]
-                    ) { meanAttention(of: asking.selecting(axis: 1, .indices($0)), to: shown) }
+                        b: meanAttention(of: asking, to: shown), r: meanAttention(of: words, to: shown),
+                        remove: schedule.removed[layer])
                 }
             })
     }
 
     public func count(of n: Int, inLayer layer: Int) -> Int? { schedule.left(of: n, inLayer: layer) }
 
-    /// The products of the keys of the picture with its queries, those of what is removed once more, and those of the
-    /// question; Σ R R; and the mixtures.
+    /// The products of the keys of the picture with its queries and with those of the question; Σ R R; and the mixtures.
     public func cost(_ shape: LayerShape, inLayer layer: Int) -> Cost {
         let n = shape.visual
         let removed = n - schedule.left(of: n, inLayer: layer)
         guard removed > 0 else { return Cost() }
-        return .product(n + removed + shape.question, shape.queryWidth, n)
+        return .product(n + shape.question, shape.queryWidth, n)
             + .product(removed, shape.question, n - removed)
-            + .product(shape.count - removed, removed, shape.width)
+            + FiCoCo.mixtures(of: removed, visual: n, epsilon: method.epsilon, shape)
+    }
+}
+
+extension FiCoCo {
+    /// What goes into what remains. As many are correlated with a token as lie above a quantile of those that are left: one or
+    /// two with the ε that is published.
+    fileprivate static func mixtures(of removed: Int, visual: Int, epsilon: Double, _ shape: LayerShape) -> Cost {
+        let left = visual - removed
+        let correlated = left - Int((epsilon * Double(left - 1)).rounded(.up))
+        return TokenReduction.cost(
+            merges: removed * correlated, of: removed, into: shape.count - removed, width: shape.width)
     }
 }
 
@@ -138,26 +147,29 @@ extension Tensor {
     }
 }
 
-/// What keys [G, N, d] receive of queries [H, R, d], the mean over queries and heads of a softmax over the keys: [N].
-private func meanReceived(from queries: Tensor, by keys: Tensor) -> Tensor {
-    // The weights alone are wanted.
-    let values = Tensor.zeros([keys.shape[0], keys.shape[1], 0], dtype: keys.dtype)
-    return attention(query: queries, keys: keys, values: values, taps: [.columnMean(of: 0..<queries.shape[1])]).taps[0]
-}
-
 /// What queries [H, R, d] pay to keys [G, N, d], the mean over the heads of a softmax over the keys: [R, N].
 private func meanAttention(of queries: Tensor, to keys: Tensor) -> Tensor {
-    let (heads, rows, groups) = (queries.shape[0], queries.shape[1], keys.shape[0])
+    let (heads, rows) = (queries.shape[0], queries.shape[1])
+    let share = heads / keys.shape[0]
     guard rows > 0 else { return .zeros([0, keys.shape[1]], dtype: queries.dtype) }
-    // R · d numbers are scaled instead of R · N.
-    let scaled = queries * (1 / Double(queries.shape[2]).squareRoot())
-    // So many rows at a time as leave the weights of all heads small.
-    let parts = stride(from: 0, to: rows, by: 128).map { start in
-        let own = scaled.sliced(axis: 1, start..<min(start + 128, rows))
-        let count = own.shape[1]
-        // Heads that share keys follow each other.
-        let scores = matmul(own.reshaped(to: [groups, heads / groups * count, -1]), keys.transposed(1, 2))
-        return scores.softmax(axis: 2).reshaped(to: [heads, count, -1]).mean(axes: [0])
+    let scale = 1 / Double(queries.shape[2]).squareRoot()
+    let (asking, shown) = (queries.members, keys.members.map { $0.transposed(0, 1) })
+    // Each thread has rows of its own, few enough that the weights of a head stay in its cache.
+    let count = min(rows, 2 * ((rows + 255) / 256))
+    var parts = [Tensor?](repeating: nil, count: count)
+    parts.withUnsafeMutableBufferPointer { parts in
+        let places = parts.baseAddress!
+        parallelFor(count) { part in
+            let own = rows * part / count..<rows * (part + 1) / count
+            var sum: Tensor?
+            for head in 0..<heads {
+                // R · d numbers are scaled instead of R · N.
+                let scaled = asking[head].sliced(axis: 0, own) * scale
+                let weights = matmul(scaled, shown[head / share]).softmax(axis: 1)
+                sum = sum.map { $0 + weights } ?? weights
+            }
+            places[part] = sum! * (1 / Double(heads))
+        }
     }
-    return parts.count == 1 ? parts[0] : concatenated(parts, axis: 0)
+    return concatenated(parts.map { $0! }, axis: 0)
 }

@@ -137,7 +137,9 @@ extension SparseVLM: AttentionCut {
         let recycled = min(dropped, 3 * dropped / 10 + 1)
         return .product(shape.visual, shape.width, shape.question)
             + .product(shape.question, shape.queryWidth, shape.count)
-            + .product(recycles ? shape.count - dropped + clusters(of: shape.visual) : 0, recycled, shape.width)
+            + TokenReduction.cost(
+                of: recycles ? recycled : 0, into: shape.count - dropped + clusters(of: shape.visual),
+                width: shape.width)
     }
 }
 

@@ -100,7 +100,9 @@ public struct ToMe: TokenReducer {
         let last = count(of: n)!
         while n > last {
             let r = min(n / 2, n - last)
-            cost = cost + .product((n + 1) / 2, input.width, n / 2) + .product(n - r, r, input.width)
+            cost =
+                cost + .product((n + 1) / 2, input.width, n / 2)
+                + TokenReduction.cost(of: r, into: n - r, width: input.width)
             n -= r
         }
         return cost
@@ -146,7 +148,8 @@ public struct ToMeLayers: LayerReducer {
         let n = shape.visual
         let removed = n - count(of: n, inLayer: layer)!
         guard removed > 0 else { return Cost() }
-        return .product((n + 1) / 2, shape.headWidth, n / 2) + .product(shape.count - removed, removed, shape.width)
+        return .product((n + 1) / 2, shape.headWidth, n / 2)
+            + TokenReduction.cost(of: removed, into: shape.count - removed, width: shape.width)
     }
 }
 

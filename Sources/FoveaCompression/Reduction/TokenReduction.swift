@@ -104,14 +104,36 @@ public struct TokenReduction: Sendable {
             own = own.map { $0 * present } ?? present
         }
         let remaining = own.map { standing * $0.unsqueezed(1) } ?? standing
-        guard let weights, !merges.isEmpty else { return remaining }
+        guard let weights = weights?.cast(to: x.dtype), !merges.isEmpty else { return remaining }
         let sources = Array(Set(merges.map(\.source))).sorted()
+        guard TokenReduction.isDense(merges: merges.count, of: sources.count) else {
+            MatrixProduct.count(multiplyAdds: merges.count * x.shape[1])
+            let given = x.selecting(axis: 0, .indices(merges.map(\.source))) * weights.unsqueezed(1)
+            return remaining.addingSlices(axis: 0, .indices(merges.map(\.place)), given)
+        }
         let column = Dictionary(uniqueKeysWithValues: sources.enumerated().map { ($1, $0) })
         let cells = merges.map { $0.place * sources.count + column[$0.source]! }
         let matrix = Tensor.zeros([kept.count * sources.count], dtype: x.dtype)
-            .addingAt(axis: 0, .indices(cells), weights.cast(to: x.dtype))
+            .addingAt(axis: 0, .indices(cells), weights)
             .reshaped(to: [kept.count, sources.count])
         return remaining + matmul(matrix, x.selecting(axis: 0, .indices(sources)))
+    }
+
+    /// Whether so many merges of so many tokens are one product with a matrix of weights. Where a token goes to one place or
+    /// two, as in most methods, they are added one by one: less than the matrix alone would take.
+    private static func isDense(merges: Int, of sources: Int) -> Bool { merges > 2 * sources }
+
+    /// What the merges of so many tokens into so many places take, each token of this width.
+    ///
+    /// - Parameters:
+    ///   - merges: how many; unless given, each token goes to one place.
+    ///   - sources: how many tokens go somewhere.
+    ///   - places: how many tokens there are afterwards.
+    ///   - width: C.
+    static func cost(merges: Int? = nil, of sources: Int, into places: Int, width: Int) -> Cost {
+        let merges = merges ?? sources
+        return isDense(merges: merges, of: sources)
+            ? .product(places, sources, width) : Cost(multiplyAdds: merges * width)
     }
 
     /// How much of each of N tokens goes where, [places · N].

@@ -80,7 +80,7 @@ public struct VisionZip: TokenReducer {
         let proxy = Cost.product(input.count, input.width, 1)
         guard contextual > 0 else { return proxy }
         return proxy + .product(others, input.width, contextual)
-            + .product(dominant + contextual, others, input.width)
+            + TokenReduction.cost(of: others, into: dominant + contextual, width: input.width)
     }
 }
 

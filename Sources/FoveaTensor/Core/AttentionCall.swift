@@ -142,8 +142,10 @@ struct AttentionCall {
         let size = query.dtype.size
         let kernel = pick(Kernels.table.pointee.attention_of_rows, query.dtype)
         let workspace = pick(Kernels.table.pointee.attention_workspace, query.dtype)
-        let keysOfUnit = 512
-        let cuts = (columns + keysOfUnit - 1) / keysOfUnit
+        // An even number of cuts of the same size, by the number of keys alone; each reads all queries.
+        let blocks = (columns + 63) / 64
+        let cuts = Swift.max(1, Swift.min(blocks, 2 * ((columns + 1023) / 1024)))
+        let keysOfUnit = (blocks + cuts - 1) / cuts * 64
         withExtendedLifetime((self, indices)) {
             withUnsafePointer(to: arguments) { call in
                 distribute(batch * cuts, workspace: workspace(call) * size) { unit, memory in

@@ -30,6 +30,23 @@ extension Tensor {
         return positions
     }
 
+    /// The places of the slices of a row-major tensor of `target`'s shape that row-major indices [K] along `axis` name, and how
+    /// many elements a slice has in one piece.
+    static func slicePositions(
+        _ indices: Tensor, along axis: Int, in target: [Int]
+    ) -> (positions: Tensor, block: Int) {
+        let outer = target[..<axis].reduce(1, *)
+        let positions = Tensor(uninitialized: [outer, indices.count], .int64)
+        indices.read { index in
+            positions.write {
+                ck_row_positions(
+                    outer, Int64(target[axis]), index.assumingMemoryBound(to: Int64.self), indices.count,
+                    $0.assumingMemoryBound(to: Int64.self))
+            }
+        }
+        return (positions, target[(axis + 1)...].reduce(1, *))
+    }
+
     /// y[i] = block positions[i] of this tensor, which counts as a list of blocks.
     func taking(_ positions: Tensor, blocks block: Int, as shape: [Int]) -> Tensor {
         noteLabel()

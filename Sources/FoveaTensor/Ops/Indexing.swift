@@ -5,7 +5,7 @@ import CKernels
 
 extension Op {
     /// Elements and rows by index.
-    static let indexing: [Op] = [.gather, .scatterAdd, .indexSelect, .embedding, .oneHot, .bincount]
+    static let indexing: [Op] = [.gather, .scatterAdd, .indexSelect, .indexAdd, .embedding, .oneHot, .bincount]
 }
 
 // MARK: gather
@@ -137,20 +137,65 @@ extension Tensor {
         guard indices.rank == 1 else { trap("indexSelect", "indices [K] are needed", self, indices) }
         let length = shape[axis]
         let index = indices.requireIndices("indexSelect", below: length, "axis \(axis) of length \(length)", for: self)
-        let outer = shape[..<axis].reduce(1, *)
-        let inner = shape[(axis + 1)...].reduce(1, *)
-        let positions = Tensor(uninitialized: [outer, index.count], .int64)
-        index.read { index in
-            positions.write {
-                ck_row_positions(
-                    outer, Int64(length), index.assumingMemoryBound(to: Int64.self), indices.count,
-                    $0.assumingMemoryBound(to: Int64.self))
-            }
-        }
+        let (positions, inner) = Tensor.slicePositions(index, along: axis, in: shape)
         var target = shape
         target[axis] = indices.count
         return taking(positions, blocks: inner, as: target)
             .derived(by: .indexSelect, from: self) { [shape] g in g.scattered(positions, blocks: inner, to: shape) }
+    }
+}
+
+// MARK: indexAdd
+
+extension Op {
+    public static let indexAdd = Op(
+        "indexAdd", "slices added at the places on an axis that a list of indices names", linearIn: [0, 2]
+    ) {
+        [
+            OpSample("rows", [$0.uniform([5, 3]), $0.integers([7], below: 5), $0.uniform([7, 3])]) {
+                $0[0].addingSlices(axis: 0, $0[1], $0[2])
+            },
+            OpSample("columns", [$0.uniform([2, 5]), $0.integers([3], below: 5), $0.uniform([2, 3])]) {
+                $0[0].addingSlices(axis: -1, $0[1], $0[2])
+            },
+            OpSample("middle", [$0.uniform([2, 4, 3]), $0.integers([5], below: 4), $0.uniform([2, 5, 3])]) {
+                $0[0].addingSlices(axis: 1, $0[1], $0[2])
+            },
+            OpSample("none", [$0.uniform([2, 5]), $0.integers([0], below: 5), $0.uniform([2, 0])]) {
+                $0[0].addingSlices(axis: 1, $0[1], $0[2])
+            },
+            OpSample(
+                "views",
+                [
+                    $0.uniform([5, 3]).transposed(0, 1), $0.integers([4], below: 3),
+                    $0.uniform([5, 4]).transposed(0, 1),
+                ]
+            ) { $0[0].addingSlices(axis: 0, $0[1], $0[2]) },
+        ]
+    }
+}
+
+extension Tensor {
+    /// y = x, and then y[:, indices[j], :] += source[:, j, :] for `axis` 1, j by j: PyTorch's `index_add`.
+    ///
+    /// float32 or float64; int64 indices [K], which may repeat. The source has this tensor's shape, but K along `axis`.
+    /// Traps on other shapes and types and on indices outside the axis.
+    public func addingSlices(axis: Int, _ indices: Tensor, _ source: Tensor) -> Tensor {
+        requireDifferentiableType("indexAdd")
+        let axis = normalizedAxis(axis, "indexAdd")
+        guard indices.rank == 1 else { trap("indexAdd", "indices [K] are needed", self, indices) }
+        var slices = shape
+        slices[axis] = indices.count
+        guard source.shape == slices, source.dtype == dtype else {
+            trap("indexAdd", "the source must be a slice for each index, of the base's type", self, indices, source)
+        }
+        let index = indices.requireIndices(
+            "indexAdd", below: shape[axis], "axis \(axis) of length \(shape[axis])", for: self)
+        let (positions, inner) = Tensor.slicePositions(index, along: axis, in: shape)
+        let y = copied()
+        y.add(source.detached, at: positions, blocks: inner)
+        return y.derived(
+            by: .indexAdd, from: self, { g in g }, and: source, { g in g.taking(positions, blocks: inner, as: slices) })
     }
 }
 

@@ -208,6 +208,13 @@ struct FuzzOp: Sendable {
             guard let axis = d.axis(of: x[0]), x[0].shape[axis] > 0 else { return nil }
             return x[0].selecting(axis: axis, Tensor(d.indices(d.number(in: 0...4), below: x[0].shape[axis])))
         },
+        FuzzOp("indexAdd", 2) { x, d in
+            guard x[0].rank == x[1].rank, let axis = d.axis(of: x[0]), x[0].shape[axis] > 0,
+                x[0].shape.indices.allSatisfy({ $0 == axis || x[1].shape[$0] == x[0].shape[$0] })
+            else { return nil }
+            let indices = d.indices(x[1].shape[axis], below: x[0].shape[axis])
+            return x[0].addingSlices(axis: axis, Tensor(indices), x[1])
+        },
         FuzzOp("embedding") { x, d in
             guard x[0].rank == 2, x[0].shape[0] > 0 else { return nil }
             return embedding(Tensor(d.indices(6, below: x[0].shape[0]), shape: [2, 3]), table: x[0])
