@@ -126,8 +126,8 @@ public struct VisualTokens: Sendable {
         return copy
     }
 
-    /// Fewer tokens, each a fixed mixture of these: positions become the means of what is mixed, weighted by the
-    /// patches behind it; sizes add up.
+    /// Fewer tokens, each a fixed mixture of these: positions become the means of what is mixed, sizes add
+    /// up.
     ///
     /// - Parameters:
     ///   - features: [B, N', C'], what the method made of the mixture.
@@ -136,9 +136,9 @@ public struct VisualTokens: Sendable {
     public func mixed(features: Tensor, by weights: Tensor, grid: Grid? = nil) -> VisualTokens {
         withoutGradient {
             let weights = weights.cast(to: .float32)
-            let shares = weights * sizes.unsqueezed(1)  // [B, N', N]
-            let totals = shares.sum(axes: [-1], keepingAxes: true)
-            let places = matmul(shares, positions) / maximum(totals, Tensor([Float(1e-12)], shape: [1, 1, 1]))
+            // As the features are mixed: what patches a token stands for is in its weight where it counts (ToMe).
+            let totals = weights.sum(axes: [-1], keepingAxes: true)
+            let places = matmul(weights, positions) / maximum(totals, Tensor([Float(1e-12)], shape: [1, 1, 1]))
             // A token belongs to whom it gives most of itself, in parts: what it gives away adds up to its size.
             let given = weights.sum(axes: [-2], keepingAxes: true)
             let parts = weights / maximum(given, Tensor([Float(1e-12)], shape: [1, 1]))

@@ -133,9 +133,20 @@ import Testing
         let tokens = try SafetensorsFile(reading: bench.file("t.safetensors")).tensors()
         #expect(tokens["indices"]?.scalars(as: Int64.self) == [3, 7, 12])
         try write([1, 16])
-        try bench.refuses(arguments, mentions: ["f.safetensors", "\"class_attention\"", "[B, H, 16]"])
+        try bench.refuses(arguments, mentions: ["f.safetensors", "\"class_attention\"", "[1, H, 16]"])
+        for (stray, mention) in [(Float.nan, "1 of 16 numbers are NaN"), (-0.5, "negative")] {
+            attention[5] = stray
+            try write([1, 1, 16])
+            try bench.refuses(arguments, mentions: ["f.safetensors", "\"class_attention\"", mention])
+        }
         try writeSafetensors(["features": features], to: bench.file("f.safetensors"))
         try bench.refuses(arguments, mentions: ["f.safetensors", "visionzip", "class token"])
+        // Under another name it would not count, and nobody would know.
+        try writeSafetensors(
+            ["features": features, "cls_attention": .zeros([1, 1, 16])], to: bench.file("f.safetensors"))
+        let outcome = try Command.run(
+            ["compress", "f.safetensors", "-m", "divprune", "--keep", "3", "-o", "t.safetensors"], in: bench.path)
+        #expect(outcome.exitCode == 0 && outcome.errors.contains("not looked at: cls_attention; known are features"))
     }
 
     @Test("the scale sampler, whose number of tokens the picture decides")
@@ -176,8 +187,11 @@ import Testing
         }
         try refuses(["--method", "spatial-poll"], ["spatial-poll", "did you mean spatial-pool"])
         try refuses(["--method", "linear", "--set", "inputs=3", "--set", "outputs=3"], ["linear", "--weights"])
-        try refuses(CompressTests.pooling + ["--keep", "3"], ["--keep 3", "spatial-pool has no budget"])
+        try refuses(CompressTests.pooling + ["--keep", "3"], ["--keep 3", "spatial-pool has no key \"keep\""])
         try refuses(["--method", "divprune", "--keep", "0"], ["\"keep\" must be from 1"])
+        try refuses(["--method", "divprune", "--keep", "3", "--set", "keep=4"], ["--keep 3", "--set keep"])
+        try refuses(
+            ["--method", "average-pool", "--keep", "3", "--set", "grid=[2,8]"], ["--set grid", "a raster of 4 × 4"])
         try refuses(["--method", "fastv", "--keep", "3"], ["--method fastv", "tokens alone"])
         try refuses(CompressTests.pooling + ["--set", "stride"], ["--set stride", "key=value"])
         try refuses(CompressTests.pooling + ["--set", "stride=2"], ["unknown configuration key \"stride\""])

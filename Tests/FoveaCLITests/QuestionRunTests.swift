@@ -127,14 +127,57 @@ struct QuestionRunTests {
             (["--reducer", "random", "--keep", "0"], ["--keep 0", "1 to 9"]),
             (["--reducer", "random", "--keep", "10"], ["--keep 10", "1 to 9"]),
             (["--reducer", "random", "--keep", "half"], ["--keep half", "25%"]),
-            (["--reducer", "random"], ["--keep"]), (["--keep", "4"], ["--reducer"]),
+            (["--reducer", "random"], ["--keep"]), (["--keep", "4"], ["--keep needs --reducer"]),
+            (["--samples", "4"], ["--samples needs --reducer"]),
+            (["--reducer", "all:layer=1", "--keep", "4"], ["all:layer=1", "no options"]),
             (["--reducer", "random:sed=1", "--keep", "4"], ["sed", "known are seed"]),
             (["--reducer", "random:seed", "--keep", "4"], ["key=value"]),
             (["--reducer", "fastv", "--keep", "4"], ["a decoder of 1 layers"]),
-            (["--reducer", "visionzip:importance=class-token", "--keep", "4"], ["class token", "proxy"]),
+            (
+                ["--reducer", "visionzip:importance=class-token", "--keep", "4"],
+                ["--reducer visionzip:", "class token", "proxy"]
+            ),
         ] {
             try bench.refuses(["evaluate", "run"] + arguments, mentions: mentions)
         }
+    }
+
+    @Test("where a compressor makes other tokens, what works in the encoder is refused, and left out of all")
+    func reducersBehindCompressor() throws {
+        let bench = try Workbench()
+        try bench.write(
+            QuestionRunTests.recipe.replacing("decoderDepth: 1", with: "decoderDepth: 2")
+                .replacing(
+                    "{ module: mlp-projector, hidden_size: 8 }",
+                    with: "{ module: perceiver-resampler, depth: 1, heads: 2, dim_head: 4, num_latents: 4 }"),
+            to: "q.yaml")
+        try bench.prints(["train", "q.yaml", "--output", "run"])
+        for name in ["tome", "ficoco-v", "ficoco-vl", "mustdrop"] {
+            try bench.refuses(
+                ["evaluate", "run", "--reducer", name, "--keep", "2"], mentions: ["--reducer \(name)", "compressor"])
+        }
+        let outcome = try Command.run(
+            ["evaluate", "run", "--json", "--samples", "4", "--reducer", "all", "--keep", "2"], in: bench.path)
+        #expect(outcome.exitCode == 0, "\(outcome.summary)")
+        let names = try JSONDecoder().decode([Reduced].self, from: Data(outcome.output.utf8)).map(\.reducer)
+        #expect(names.contains("random") && names.contains("ficoco-l") && !names.contains("tome"))
+        // Latents form no raster either.
+        for name in ["tome", "ficoco-v", "ficoco-vl", "mustdrop", "downsample"] {
+            #expect(!names.contains(name) && outcome.errors.contains("\(name) is left out: "), "\(name)")
+        }
+    }
+
+    @Test("a compressor whose number of tokens the picture decides")
+    func varyingTokens() throws {
+        let bench = try Workbench()
+        try bench.write(
+            QuestionRunTests.recipe.replacing(
+                "{ module: mlp-projector, hidden_size: 8 }", with: "{ module: prumerge }"), to: "q.yaml")
+        #expect(try bench.prints(["train", "q.yaml", "--dry-run"]).contains("→ at most 9 of width 8"))
+        try bench.prints(["train", "q.yaml", "--output", "run"])
+        let text = try bench.prints(["evaluate", "run", "--json"])
+        let evaluation = try JSONDecoder().decode(Evaluation.self, from: Data(text.utf8))
+        #expect(try bench.report("run").testAccuracy == evaluation.accuracy)
     }
 
     /// Pictures in the decoder's layers, by the name of what puts them there.

@@ -61,7 +61,11 @@ private func picture(
                         (-1e-4...Double($0 % 2 == 0 ? rows : columns) - 1 + 1e-4).contains(places[$0])
                     })
                 #expect(reduced.features.doubles.allSatisfy { $0.isFinite })
-                if let provenance = reduced.provenance { #expect(provenance.weights.shape == [1, budget, n]) }
+                guard let provenance = reduced.provenance?.weights else { continue }
+                #expect(provenance.shape == [1, budget, n])
+                // A token stands in the mean of the patches that it is made of, as much as it is made of each.
+                let means = matmul(provenance, tokens.positions) / provenance.sum(axes: [2], keepingAxes: true)
+                expectClose(means, reduced.positions, tolerance: 1e-4)
             }
         }
     }

@@ -319,6 +319,14 @@ private struct Hiding: LayerReducer {
             try method.reducers(keeping: 2, in: place, options: ["colour": .int(1)])
         }
         #expect(try method.reducers(keeping: 4, in: place).isEmpty)
+        var behind = place
+        behind.keepsTokens = false
+        let isInEncoder = try !method.reducers(keeping: 2, in: place).encoder.isEmpty
+        if isInEncoder {
+            #expect(throws: ModuleInputError.self) { try method.reducers(keeping: 2, in: behind) }
+        } else {
+            #expect(try !method.reducers(keeping: 2, in: behind).isEmpty)
+        }
         guard method.isGuidedByText else { return }
         let shallow = ReductionPlace(grid: place.grid, encoderLayers: 2, decoderLayers: 1)
         #expect(throws: ModuleInputError.self) { try method.reducers(keeping: 2, in: shallow) }

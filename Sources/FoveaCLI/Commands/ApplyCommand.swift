@@ -22,8 +22,8 @@ struct ApplyCommand: ParsableCommand {
     @Option(help: "The configuration, a JSON object.")
     var config: String
 
-    @Option(help: "The weights: a safetensors file, the index of several, or the folder of either.")
-    var weights: String
+    @Option(help: "The weights, if there are any: a safetensors file, the index of several, or the folder of either.")
+    var weights: String?
 
     @Option(help: "The inputs, safetensors.")
     var inputs: String

@@ -25,7 +25,7 @@ struct CompressCommand: ParsableCommand {
     @Option(help: "Whose configuration and names (default: the method's first).")
     var layout: String?
 
-    @Option(help: "How many tokens to keep, for methods that have a budget.")
+    @Option(help: "The method's key \"keep\": how many tokens are kept.")
     var keep: Int?
 
     @Option(help: "A configuration key of the method, key=value; may be repeated.")
@@ -95,10 +95,16 @@ struct CompressCommand: ParsableCommand {
         if let keep {
             guard form.keys.contains(where: { $0.name == "keep" }) else {
                 throw CommandError(
-                    "--keep \(keep): \(method) has no budget; its keys, for --set, are "
+                    "--keep \(keep): \(method) has no key \"keep\"; what --set says instead is "
                         + form.keys.map(\.name).joined(separator: ", "))
             }
+            guard values["keep"] == nil else {
+                throw CommandError("--keep \(keep): --set keep says so already; expected is one of them")
+            }
             values["keep"] = .int(keep)
+        }
+        if let grid = tokens.grid, let own = values["grid"], own != .list([.int(grid.rows), .int(grid.columns)]) {
+            throw CommandError("--set grid: the patches are a raster of \(grid), and the method knows it; see --grid")
         }
         if let widthKey = form.widthKey, values[widthKey] == nil { values[widthKey] = .int(tokens.width) }
         let instance: any ModuleInstance

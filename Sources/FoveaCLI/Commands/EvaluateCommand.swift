@@ -49,7 +49,9 @@ struct EvaluateCommand: ParsableCommand {
         guard reduction.isEmpty else {
             let scores = try experiment.scores(of: saved.model, on: split, under: reduction)
             guard !json else { return printJSON(scores) }
-            print("\(place), \(scores[0].asked.grouped) questions\n\n\(scores.table)")
+            print(
+                "\(place), \(scores[0].asked.grouped) questions, \(scores[0].unreduced.percent) right with all tokens\n\n"
+                    + scores.table)
             return
         }
         let result = experiment.evaluation(of: saved.model, on: split)

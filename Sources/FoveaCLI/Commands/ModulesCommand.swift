@@ -41,8 +41,10 @@ struct ModulesCommand: ParsableCommand {
         var entries = ModuleCatalogue.entries
         if let name {
             guard let entry = ModuleCatalogue.entry(name) else {
+                let known = entries.map(\.name)
                 throw CommandError(
-                    "there is no module \(name); known are \(entries.map(\.name).joined(separator: ", "))")
+                    "there is no module \(name); did you mean \(nearestWord(to: name, among: known))? known are "
+                        + known.joined(separator: ", "))
             }
             entries = [entry]
         }

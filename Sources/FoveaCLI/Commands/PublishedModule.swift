@@ -44,13 +44,15 @@ struct PublishedModule {
     /// The module with its weights.
     ///
     /// - Parameters:
-    ///   - weights: a safetensors file, the index of several, or the folder of either.
+    ///   - weights: a safetensors file, the index of several, or the folder of either; nil for a module without.
     ///   - config: a JSON object of configuration keys; everything as the weights and the defaults say unless given.
     ///   - dtype: the type to compute in.
-    func instance(weights: String, config: String?, dtype: DType) throws -> any ModuleInstance {
-        try form.instance(
-            try config.map(configuration) ?? [:], weights: try SafetensorsArchive(reading: weights).tensors(),
-            dtype: dtype, owner: config ?? weights, source: weights)
+    func instance(weights: String?, config: String?, dtype: DType) throws -> any ModuleInstance {
+        let source = weights ?? "--weights"
+        return try form.instance(
+            try config.map(configuration) ?? [:],
+            weights: try weights.map { try SafetensorsArchive(reading: $0).tensors() } ?? [:],
+            dtype: dtype, owner: config ?? source, source: source)
     }
 
     private func configuration(_ path: String) throws -> [String: ConfigurationValue] {

@@ -113,9 +113,10 @@ struct TrainCommand: ParsableCommand {
         )
         let (tokens, compressor) = (experiment.tokens, experiment.compressor(of: experiment.model))
         let (compressed, cost) = (compressor.outputShape(tokens), compressor.cost(tokens))
+        let most = compressor.problem(with: tokens) == nil ? "" : "at most "
         print(
-            "each picture: \(tokens.count) tokens of width \(tokens.width) → \(compressed.count) of width \(compressed.width), \(cost.multiplyAdds.grouped) multiply-adds"
-        )
+            "each picture: \(tokens.count) tokens of width \(tokens.width) → \(most)\(compressed.count) of width "
+                + "\(compressed.width), \(cost.multiplyAdds.grouped) multiply-adds")
         let estimate = MemoryEstimate(of: experiment.task, experiment.settings, experiment.initialState)
         let parts = max(1, min(experiment.settings.accumulation, experiment.task.batchSize))
         let samples = (experiment.task.batchSize + parts - 1) / parts

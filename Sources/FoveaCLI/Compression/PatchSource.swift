@@ -23,6 +23,7 @@ struct PatchSource {
             return
         }
         let features = try PatchSource.features(path, format)
+        try PatchSource.requireNumbers(features, "features", path)
         let raster = try PatchSource.raster(grid, count: features.shape[1], path)
         var patches = VisualTokens(patches: features, grid: raster, tracked: true)
         if format == .safetensors { patches.signals = try PatchSource.signals(path, features) }
@@ -46,36 +47,62 @@ struct PatchSource {
             throw FileError(
                 path: path,
                 problem:
-                    "holds \(found.dtype) \(found.shape); expected are features [N, C] or [B, N, C] of a float type")
+                    "holds \(found.dtype) \(found.shape); expected are features [N, C] or [B, N, C] of a float type, each of "
+                    + "the numbers 1 or more")
         }
         let wide = found.dtype.isDifferentiable ? found : found.cast(to: .float32)
         return wide.rank == 2 ? wide.unsqueezed(0) : wide
+    }
+
+    private static func numbers(_ x: Tensor) -> [Double] { x.cast(to: .float64).scalars() }
+
+    /// Throws where one of the numbers is none: it would choose, or become part of what is merged, without a word.
+    private static func requireNumbers(_ x: Tensor, _ name: String, _ path: String) throws {
+        let strays = numbers(x).count { !$0.isFinite }
+        guard strays == 0 else {
+            throw FileError(path: path, problem: "\(name): \(strays) of \(x.count) numbers are NaN or infinite")
+        }
     }
 
     /// What the file says of the encoder's attention; nil where it says nothing.
     private static func signals(_ path: String, _ features: Tensor) throws -> EncoderSignals? {
         let file = try SafetensorsFile(reading: path)
         let (batch, count) = (features.shape[0], features.shape[1])
+        let unknown = file.entries.keys.filter { !["features", "class_attention", "keys", "relevance"].contains($0) }
+        if !unknown.isEmpty {
+            Terminal.warn(
+                "\(path): not looked at: \(unknown.sorted().joined(separator: ", ")); known are features, class_attention, keys "
+                    + "and relevance")
+        }
+        // What belongs to features without a batch axis has none either.
+        let isAlone = try file.tensor("features").rank == 2
         func tensor(_ name: String, _ shape: String, fits: ([Int]) -> Bool) throws -> Tensor? {
             guard let entry = file.entries[name] else { return nil }
-            // What belongs to features without a batch axis has none either.
-            let isAlone = try file.tensor("features").rank == 2
             let own = isAlone ? [1] + entry.shape : entry.shape
             let found = try file.tensor(name)
             guard found.dtype.isFloatingPoint, fits(own) else {
                 throw FileError(
-                    path: path, problem: "tensor \"\(name)\" is \(found.dtype) \(entry.shape); expected is \(shape)")
+                    path: path,
+                    problem:
+                        "tensor \"\(name)\" is \(found.dtype) \(entry.shape); expected is "
+                        + "[\(isAlone ? "" : "\(batch), ")\(shape)] of a float type")
             }
+            try requireNumbers(found, "tensor \"\(name)\"", path)
             return found.reshaped(to: own).cast(to: features.dtype)
         }
         let signals = EncoderSignals(
-            classAttention: try tensor("class_attention", "[B, H, \(count)] of a float type") {
+            classAttention: try tensor("class_attention", "H, \(count)") {
                 $0.count == 3 && $0[0] == batch && $0[1] > 0 && $0[2] == count
             },
-            keys: try tensor("keys", "[B, \(count), d] of a float type") {
+            keys: try tensor("keys", "\(count), d") {
                 $0.count == 3 && $0[0] == batch && $0[1] == count && $0[2] > 0
             },
-            relevance: try tensor("relevance", "[B, \(count)] of a float type") { $0 == [batch, count] })
+            relevance: try tensor("relevance", "\(count)") { $0 == [batch, count] })
+        if let attention = signals.classAttention, numbers(attention).contains(where: { $0 < 0 }) {
+            throw FileError(
+                path: path,
+                problem: "tensor \"class_attention\" has negative numbers; expected is attention after softmax")
+        }
         let isSilent = signals.classAttention == nil && signals.keys == nil && signals.relevance == nil
         return isSilent ? nil : signals
     }

@@ -9,6 +9,8 @@ struct ReducedEvaluation {
     let patchSize: Int
     /// What the model answers with all tokens, sample by sample.
     private let plain: [[Int]]
+    /// The share of these answers that is right.
+    private let unreduced: Double
     /// One question about one picture, which times are taken of.
     private let single: PackedQuestions
 
@@ -21,11 +23,20 @@ struct ReducedEvaluation {
         self.questions = questions
         self.patchSize = patchSize
         var plain: [[Int]] = []
+        var (asked, right) = (0, 0)
         for indices in ReducedEvaluation.batches(questions.count, of: 32) {
             let batch = questions.batch(of: indices, augmentation: nil)
-            plain += ReducedEvaluation.words(try withoutGradient { try model.answers(to: batch).logits })
+            let words = ReducedEvaluation.words(try withoutGradient { try model.answers(to: batch).logits })
+            let labels: [Int64] = batch.labels.scalars()
+            for (row, sample) in indices.enumerated() {
+                let slots = questions.sample(sample).questions.indices
+                asked += slots.count
+                right += slots.count { words[row][$0] == Int(labels[row * batch.labels.shape[1] + $0]) }
+            }
+            plain += words
         }
         self.plain = plain
+        unreduced = Double(right) / Double(max(1, asked))
         var first = questions.sample(0)
         first.questions = Array(first.questions.prefix(1))
         single = questions.packed([first])
@@ -44,10 +55,12 @@ struct ReducedEvaluation {
 
     /// Where reducers sit in a model.
     static func place(in model: Model) -> ReductionPlace {
-        let compressed = model.compressor.outputShape(model.encoder.tokenShape)
+        let seen = model.encoder.tokenShape
+        let compressed = model.compressor.outputShape(seen)
         return ReductionPlace(
             grid: compressed.grid ?? .init(rows: 1, columns: compressed.count),
-            encoderLayers: model.encoder.blocks.count, decoderLayers: model.decoder.layers.count)
+            encoderLayers: model.encoder.blocks.count, decoderLayers: model.decoder.layers.count,
+            keepsTokens: compressed.grid == seen.grid)
     }
 
     /// How the model does with one reducer.
@@ -83,7 +96,7 @@ struct ReducedEvaluation {
         let (times, costs) = (try times(reducers), try costs(reducers))
         return ReducedScore(
             reducer: trial.name, keep: trial.keep, asked: score.asked, accuracy: score.accuracy, lower: score.lower,
-            upper: score.upper, agreement: Double(same) / Double(max(1, score.asked)),
+            upper: score.upper, unreduced: unreduced, agreement: Double(same) / Double(max(1, score.asked)),
             evidence: evidence / Double(max(1, shown)), undiluted: undiluted / Double(max(1, shown)),
             entering: costs.entering, mean: costs.mean, multiplyAdds: costs.multiplyAdds,
             reducerMultiplyAdds: costs.reducers, cacheBytes: costs.cacheBytes, visionMilliseconds: times.vision,

@@ -10,6 +10,8 @@ struct ReducedScore: Encodable {
     let accuracy: Double
     let lower: Double
     let upper: Double
+    /// The share of right answers with all tokens.
+    let unreduced: Double
     /// The share of answers that are the unreduced model's.
     let agreement: Double
     /// The share of the patches that show what is asked about which is in some token that is left.
@@ -34,24 +36,35 @@ struct ReducedScore: Encodable {
 }
 
 extension [ReducedScore] {
-    /// A line for each.
+    /// Three tables with a line for each: what it answers, what is left and what that takes, and how long it takes.
     var table: String {
-        var table = TextTable(
-            [
-                "reducer", "keep", "right", "95 % interval", "agrees", "evidence", "undiluted", "tokens", "mean",
-                "M multiply-adds", "reducer's", "cache KiB", "vision ms", "prefill ms", "decode ms", "reducer ms",
-            ], right: Set(1...15))
-        for score in self {
-            table.add([
-                score.reducer, "\(score.keep)", score.accuracy.percent,
-                "\(score.lower.percent) to \(score.upper.percent)", score.agreement.percent, score.evidence.percent,
-                score.undiluted.percent, score.entering.fixed(0), score.mean.fixed(0),
-                (Double(score.multiplyAdds) / 1e6).fixed(1), (Double(score.reducerMultiplyAdds) / 1e6).fixed(2),
-                (Double(score.cacheBytes) / 1024).fixed(0), score.visionMilliseconds.fixed(2),
-                score.prefillMilliseconds.fixed(2), score.decodeMilliseconds.fixed(2),
-                score.reducerMilliseconds.fixed(2),
-            ])
-        }
+        [
+            table(["right %", "95 % interval", "agrees %", "evidence %", "undiluted %"]) {
+                [
+                    hundredths($0.accuracy), "\(hundredths($0.lower)) to \(hundredths($0.upper))",
+                    hundredths($0.agreement), hundredths($0.evidence), hundredths($0.undiluted),
+                ]
+            },
+            table(["tokens", "mean", "M multiply-adds", "reducer's", "cache KiB"]) {
+                [
+                    $0.entering.fixed(0), $0.mean.fixed(0), (Double($0.multiplyAdds) / 1e6).fixed(1),
+                    (Double($0.reducerMultiplyAdds) / 1e6).fixed(2), (Double($0.cacheBytes) / 1024).fixed(0),
+                ]
+            },
+            table(["vision ms", "prefill ms", "decode ms", "reducer's ms"]) {
+                [
+                    $0.visionMilliseconds.fixed(2), $0.prefillMilliseconds.fixed(2), $0.decodeMilliseconds.fixed(2),
+                    $0.reducerMilliseconds.fixed(2),
+                ]
+            },
+        ].joined(separator: "\n\n")
+    }
+
+    private func table(_ header: [String], _ cells: (ReducedScore) -> [String]) -> String {
+        var table = TextTable(["reducer", "keep"] + header, right: Set(1...header.count + 1))
+        for score in self { table.add([score.reducer, "\(score.keep)"] + cells(score)) }
         return table.text
     }
+
+    private func hundredths(_ share: Double) -> String { (100 * share).fixed(1) }
 }

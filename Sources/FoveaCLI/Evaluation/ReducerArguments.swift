@@ -16,7 +16,7 @@ struct ReducerArguments: ParsableArguments {
             "How many tokens of each picture are left, or a share such as 25%; may be repeated.", valueName: "budget"))
     var budgets: [String] = []
 
-    @Option(help: "Of how many samples, the first of the part (default: all).")
+    @Option(help: "With reducers: of how many samples, the first of the part (default: all).")
     var samples: Int?
 
     /// Whether nothing is to be tried.
@@ -24,36 +24,55 @@ struct ReducerArguments: ParsableArguments {
 
     /// One line of the table.
     struct Trial {
-        let method: ReductionMethod
-        /// As they were given, for the table.
+        /// As it was given, for the table.
         let name: String
         let keep: Int
         let reducers: Reducers
+        /// Whether it was not named, but is one of all.
+        let isOneOfAll: Bool
+
+        /// Says why it does not fit the model: one of all is left out with a warning.
+        ///
+        /// - Throws: `CommandError` for one that was named.
+        func leaveOut(_ problem: any Error) throws {
+            try ReducerArguments.leaveOut(name, isOneOfAll: isOneOfAll, problem)
+        }
+    }
+
+    private static func leaveOut(_ name: String, isOneOfAll: Bool, _ problem: any Error) throws {
+        guard isOneOfAll else { throw CommandError("--reducer \(name): \(problem)") }
+        Terminal.warn("\(name) is left out: \(problem)")
     }
 
     /// Every reducer with every budget, in a model.
     ///
     /// - Throws: `CommandError` for names, options and budgets that cannot be.
     func trials(in place: ReductionPlace) throws -> [Trial] {
+        guard !reducers.isEmpty else {
+            throw CommandError(
+                "\(budgets.isEmpty ? "--samples" : "--keep") needs --reducer: which method takes tokens away, such as "
+                    + "--reducer fastv")
+        }
         guard !budgets.isEmpty else {
             throw CommandError("--reducer needs --keep: how many tokens of a picture are left, such as --keep 25%")
         }
-        guard !reducers.isEmpty else {
-            throw CommandError("--keep needs --reducer: which method takes tokens away, such as --reducer fastv")
-        }
         guard samples ?? 1 >= 1 else { throw CommandError("--samples \(samples!): expected is a number from 1 on") }
-        let names = reducers.flatMap { $0 == "all" ? ReductionMethod.all.map(\.name) : [$0] }
+        let names = reducers.flatMap { name in
+            name == "all" ? ReductionMethod.all.map { ($0.name, true) } : [(name, false)]
+        }
         let wanted = try budgets.map { try budget($0, of: place.grid.count) }
-        return try names.flatMap { argument in
-            let (method, options) = try method(argument)
-            return try wanted.map { keep in
-                do {
-                    return Trial(
-                        method: method, name: argument, keep: keep,
-                        reducers: try method.reducers(keeping: keep, in: place, options: options))
-                } catch let error as ModuleInputError {
-                    throw CommandError("--reducer \(argument): \(error)")
+        return try names.flatMap { name, isOneOfAll in
+            let (method, options) = try method(name)
+            do {
+                return try wanted.map { keep in
+                    Trial(
+                        name: name, keep: keep,
+                        reducers: try method.reducers(keeping: keep, in: place, options: options),
+                        isOneOfAll: isOneOfAll)
                 }
+            } catch let error as ModuleInputError {
+                try Self.leaveOut(name, isOneOfAll: isOneOfAll, error)
+                return []
             }
         }
     }
@@ -62,6 +81,7 @@ struct ReducerArguments: ParsableArguments {
     private func method(_ argument: String) throws -> (ReductionMethod, [String: ConfigurationValue]) {
         let parts = argument.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
         guard let method = ReductionMethod.named(parts[0]) else {
+            if parts[0] == "all" { throw CommandError("--reducer \(argument): all of them have no options") }
             let nearest = nearestWord(to: parts[0], among: ReductionMethod.all.map(\.name))
             throw CommandError("--reducer \(parts[0]): there is no such reducer; did you mean \(nearest)?")
         }
@@ -76,7 +96,7 @@ struct ReducerArguments: ParsableArguments {
             return max(1, Int((share / 100 * Double(n)).rounded()))
         }
         guard let keep = Int(argument) else {
-            throw CommandError("--keep \(argument): expected is a number of tokens, or a share such as 25%")
+            throw CommandError("--keep \(argument): expected is a number of tokens, or a share such as 25%, up to 100%")
         }
         guard (1...n).contains(keep) else {
             throw CommandError("--keep \(argument): a picture has \(n) tokens; expected is 1 to \(n)")

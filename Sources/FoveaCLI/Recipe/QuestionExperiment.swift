@@ -137,7 +137,16 @@ struct QuestionExperiment: RunnableExperiment {
         let set = self.part(part)
         let evaluation = try ReducedEvaluation(
             model, on: reduction.samples.map(set.first) ?? set, patchSize: recipe.integer("model.patchSize"))
-        return try trials.map(evaluation.score)
+        let scores = try trials.compactMap { trial in
+            do {
+                return try evaluation.score(trial)
+            } catch let problem as LanguageModelError {
+                try trial.leaveOut(problem)
+                return nil
+            }
+        }
+        guard !scores.isEmpty else { throw CommandError("--reducer: none of them fits this model") }
+        return scores
     }
 
     func saveCompanions(to folder: RunFolder) throws {

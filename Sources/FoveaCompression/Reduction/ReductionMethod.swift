@@ -67,15 +67,31 @@ public struct ReductionPlace: Sendable {
     public var encoderLayers: Int
     /// How many layers the decoder has.
     public var decoderLayers: Int
+    /// Whether each token of the encoder becomes one of the decoder. Where a compressor makes others of them, what is left in
+    /// the encoder is not what the decoder gets: then no budget can be met there.
+    public var keepsTokens: Bool
 
     /// - Parameters:
     ///   - grid: the raster of the tokens of a picture.
     ///   - encoderLayers: how many layers of the encoder tokens go through.
     ///   - decoderLayers: how many layers the decoder has.
-    public init(grid: VisualTokens.Grid, encoderLayers: Int, decoderLayers: Int) {
+    ///   - keepsTokens: whether each token of the encoder becomes one of the decoder.
+    public init(grid: VisualTokens.Grid, encoderLayers: Int, decoderLayers: Int, keepsTokens: Bool = true) {
         self.grid = grid
         self.encoderLayers = encoderLayers
         self.decoderLayers = decoderLayers
+        self.keepsTokens = keepsTokens
+    }
+
+    /// The raster that the encoder's layers see.
+    func encoderGrid() throws -> VisualTokens.Grid {
+        guard encoderLayers >= 1 else { throw ModuleInputError("the encoder has no layers to take tokens away in") }
+        guard keepsTokens else {
+            throw ModuleInputError(
+                "it works in the encoder, and a compressor behind that makes other tokens: what is left in the encoder is not "
+                    + "what the decoder gets")
+        }
+        return grid
     }
 
     /// Cuts in front of decoder layers, at the depths where a paper has them, each leaving the same share.
@@ -123,7 +139,6 @@ public struct ReductionPlace: Sendable {
 
     /// Equal numbers in layers of the encoder.
     func encoderSchedule(_ keep: Int, from first: Int) throws -> ReductionSchedule {
-        guard encoderLayers >= 1 else { throw ModuleInputError("the encoder has no layers to take tokens away in") }
-        return .reaching(keep, of: grid.count, from: min(first, encoderLayers - 1), layers: encoderLayers)
+        .reaching(keep, of: try encoderGrid().count, from: min(first, encoderLayers - 1), layers: encoderLayers)
     }
 }

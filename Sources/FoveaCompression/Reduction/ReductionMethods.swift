@@ -126,7 +126,8 @@ extension ReductionMethod {
                 window: options.int("window"), threshold: options.double("threshold"),
                 mergedFirst: options.bool("merged_first"))
             return Reducers(
-                encoder: [MustDropMergeLayer(merge, grid: place.grid)], tokens: [MustDropKeys(fraction: share)],
+                encoder: [MustDropMergeLayer(merge, grid: try place.encoderGrid())],
+                tokens: [MustDropKeys(fraction: share)],
                 decoder: filters + [OutputAwareCache(from: filters[0].layer - 1)])
         },
         ReductionMethod(

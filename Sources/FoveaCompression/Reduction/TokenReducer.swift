@@ -81,9 +81,9 @@ extension TokenReducer {
     }
 
     public func outputShape(_ input: TokenShape) -> TokenShape {
-        let count = count(of: input.count) ?? input.count
-        guard count < input.count else { return input }
-        return TokenShape(count: count, width: input.width)
+        // As many as there are at most, where that depends on the picture.
+        let count = count(of: input.count)
+        return count == input.count ? input : TokenShape(count: count ?? input.count, width: input.width)
     }
 
     /// No products.

@@ -35,8 +35,8 @@ public struct Configuration: Sendable {
         self.owner = owner
         if let unknown = given.keys.filter({ name in !keys.contains { $0.name == name } }).min() {
             throw ModuleInputError(
-                "\(owner): unknown configuration key \"\(unknown)\"; known are \(keys.map(\.name).joined(separator: ", "))"
-            )
+                "\(owner): unknown configuration key \"\(unknown)\"; "
+                    + (keys.isEmpty ? "there are none" : "known are \(keys.map(\.name).joined(separator: ", "))"))
         }
         for key in keys {
             guard let value = given[key.name] else { continue }
