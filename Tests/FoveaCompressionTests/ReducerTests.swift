@@ -140,6 +140,25 @@ private func picture(
         }
     }
 
+    @Test("a class token stays where others are as far from everything")
+    func protectedClass() {
+        var tokens = VisualTokens(
+            patches: Tensor([1, 10, 100, 1000, 10000], shape: [1, 5, 1]), grid: .init(rows: 1, columns: 5))
+        let keys: [Float] = [1, 0, 0, 1, .nan, .nan, 1, 0, 0, 1]
+        tokens.signals = EncoderSignals(classAttention: nil, keys: Tensor(keys, shape: [1, 5, 2]), relevance: nil)
+        let merged = ToMe(r: 2, protectsClass: true)(tokens)
+        #expect(merged.count == 3 && merged.features.doubles[0] == 1)
+    }
+
+    @Test("where all are as relevant, rounding does not choose the first token")
+    func firstOfEquals() {
+        for seed in 0..<20 {
+            let x = Tensor.normal([12, 7], key: RandomKey(seed: UInt64(seed)))
+            let kept = CDPruner(keep: 4).kept(x, relevance: nil)
+            #expect(kept[0] == 0 && CDPruner(keep: 4).kept(x.cast(to: .float64), relevance: nil) == kept, "\(seed)")
+        }
+    }
+
     @Test("the same picture gives the same bits", arguments: Budgeted.all)
     func deterministic(_ method: Budgeted) {
         let tokens = picture(5, 4, batch: 2)

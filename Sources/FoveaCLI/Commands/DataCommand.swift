@@ -35,6 +35,9 @@ struct DataCommand: ParsableCommand {
         guard (1...255).contains(maximum) else {
             throw CommandError("--maximum \(maximum): expected is a number from 1 to 255")
         }
+        if QuestionTasks.names.contains(name), !QuestionTasks.withDigits.contains(name) {
+            return try describe(QuestionTasks.task(name, digits: nil)!)
+        }
         guard let source = folder ?? Digits.shippedFolder() else {
             throw CommandError("Data/digits is not below the working directory; name it with --folder")
         }
@@ -56,7 +59,10 @@ struct DataCommand: ParsableCommand {
 
     private func describeQuestions(_ digits: LabelledImageSet, _ source: String) throws {
         if let problem = QuestionTasks.problem(name, with: digits) { throw CommandError("\(source): \(problem)") }
-        guard let task = QuestionTasks.task(name, digits: digits) else { return }
+        try describe(QuestionTasks.task(name, digits: digits)!)
+    }
+
+    private func describe(_ task: any QuestionTask) throws {
         let listing = QuestionListing(task)
         if json { printJSON(listing) } else { print(listing.text) }
         if let preview {

@@ -77,14 +77,18 @@ struct QuestionExperiment: RunnableExperiment {
 
     private static func parts(_ recipe: Recipe) throws -> [String: QuestionSet] {
         let name = recipe.text("data.name")
-        let digits = try Digits(folder: try ExperimentData.folder(recipe), maximum: recipe.integer("data.maximum"))
-        let together =
-            recipe.flag("data.holdOutValidation") ? digits.train : digits.train.joined(with: digits.validation)
-        let sources = ["train": together, "validation": digits.validation, "test": digits.test]
+        var sources: [String: LabelledImageSet?] = ["train": nil, "validation": nil, "test": nil]
+        if QuestionTasks.withDigits.contains(name) {
+            let digits = try Digits(
+                folder: try ExperimentData.folder(recipe), maximum: recipe.integer("data.maximum"))
+            let together =
+                recipe.flag("data.holdOutValidation") ? digits.train : digits.train.joined(with: digits.validation)
+            sources = ["train": together, "validation": digits.validation, "test": digits.test]
+        }
         let asked = recipe.list("data.questions")
         return try Dictionary(
             uniqueKeysWithValues: sources.map { part, digits in
-                if let problem = QuestionTasks.problem(name, with: digits) {
+                if let digits, let problem = QuestionTasks.problem(name, with: digits) {
                     throw recipe.error("data.folder", problem)
                 }
                 guard let task = QuestionTasks.task(name, digits: digits) else {

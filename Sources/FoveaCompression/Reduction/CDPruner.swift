@@ -38,7 +38,9 @@ public struct CDPruner: TokenReducer {
         let n = features.shape[0]
         guard keep < n else { return Array(0..<n) }
         let r = scaled(relevance?.doubles ?? [Double](repeating: 1, count: n))
-        let similarity = features.pairwiseCosines(1e-6)
+        var similarity = features.pairwiseCosines(1e-6)
+        // Where all are as relevant the first token is picked first, and not the one that rounding favours.
+        for token in 0..<n where abs(similarity[token * n + token] - 1) < 1e-4 { similarity[token * n + token] = 1 }
         var gains = (0..<n).map { r[$0] * similarity[$0 * n + $0] * r[$0] }
         var isPicked = [Bool](repeating: false, count: n)
         // A row for each picked token: what it takes from the gains of the others.

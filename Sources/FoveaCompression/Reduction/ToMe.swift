@@ -59,9 +59,11 @@ public struct ToMe: TokenReducer {
             if protectsDistillation { line[line.startIndex] = -.infinity }
             let best = Ranking.first(line)
             partners.append(best)
-            scores.append(protectsClass && row == 0 ? -.infinity : line[line.startIndex + best])
+            scores.append(line[line.startIndex + best])
         }
-        let sources = Ranking.top(scores, r)
+        // Not even where others are as far from everything, such as NaN: there are enough of them.
+        let first = protectsClass ? 1 : 0
+        let sources = Ranking.top(Array(scores.dropFirst(first)), r).map { $0 + first }
         let isSource = Set(sources)
         let remaining = a.indices.filter { !isSource.contains($0) }.map { a[$0] }
         let kept = remaining + b

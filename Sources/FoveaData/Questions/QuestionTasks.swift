@@ -14,18 +14,18 @@ public enum QuestionTasks {
         return size <= limit ? nil : "\(name): digits of \(size) pixels are larger than \(limit)"
     }
 
-    /// A task; nil for a name that there is not.
+    /// A task; nil for a name that there is not, and for a task with digits without some.
     ///
     /// - Parameters:
     ///   - name: one of `names`.
-    ///   - digits: what the tasks with digits show: those of one part, so that no digit is seen in two.
-    public static func task(_ name: String, digits: LabelledImageSet) -> (any QuestionTask)? {
+    ///   - digits: what the tasks with digits show: those of one part, so that no digit is seen in two. Others need none.
+    public static func task(_ name: String, digits: LabelledImageSet?) -> (any QuestionTask)? {
         switch name {
-        case "digit-grid": DigitGrid(bank: DigitBank(digits))
+        case "digit-grid": digits.map { DigitGrid(bank: DigitBank($0)) }
         case "scenes": ShapeScenes()
         case "tiny": TinyGlyphs()
-        case "panels": DigitPanels(bank: DigitBank(digits))
-        case "clips": DigitClips(bank: DigitBank(digits))
+        case "panels": digits.map { DigitPanels(bank: DigitBank($0)) }
+        case "clips": digits.map { DigitClips(bank: DigitBank($0)) }
         default: nil
         }
     }
