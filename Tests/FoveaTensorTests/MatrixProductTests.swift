@@ -246,6 +246,25 @@ struct MatrixProductTests {
         }
     }
 
+    @Test(
+        "weights of bfloat16 give the bits of the same numbers in float32, NaN and infinities too",
+        arguments: [1, 9, 40, 200])
+    func bitsOfBFloat16(rows: Int) {
+        // BLAS takes no bfloat16.
+        guard Kernels.table.pointee.prefers_blas == 0 else { return }
+        for (outputs, inputs) in [(301, 903), (131, 257), (5, 7)] {
+            for (strange, place) in [(Float(0.5), 3), (.nan, 4 * inputs + 6), (-.infinity, 2 * inputs)] {
+                let x = Tensor.uniform([rows, inputs], in: -1...1, key: RandomKey(seed: 1))
+                var numbers: [Float] = Tensor.uniform([outputs * inputs], in: -1...1, key: RandomKey(seed: 2)).scalars()
+                numbers[place] = strange
+                let stored = Tensor(numbers, shape: [outputs, inputs]).cast(to: .bfloat16)
+                #expect(
+                    linear(x, weight: stored).bytes() == linear(x, weight: stored.cast(to: .float32)).bytes(),
+                    "\(outputs) × \(inputs) with \(strange)")
+            }
+        }
+    }
+
     @Test("few rows have the same bits on any number of threads")
     func threadsOfFewRows() {
         let x = Tensor.uniform([3, 900], in: -1...1, key: RandomKey(seed: 1))

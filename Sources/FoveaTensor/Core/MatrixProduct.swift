@@ -62,14 +62,12 @@ package enum MatrixProduct {
     /// Up to so many rows, and from so many elements of the right matrix on, packing that matrix costs more than it saves:
     /// as where a language model reads one token. The shape alone decides.
     private static func isForFewRows(_ m: Int, _ n: Int, _ k: Int, _ a: Operand, _ b: Operand) -> Bool {
-        m <= 8 && n * k >= 1 << (m == 1 ? 15 : 17) && a.column == 1 && b.row == 1
+        m <= 8 && n * k >= 1 << 17 && a.column == 1 && b.row == 1
     }
 
     /// Whether a product of float32 is for tiles of bfloat16 pieces, where the processor has them: with few columns cutting the
     /// numbers in pieces costs what the tiles save. Not a question of the rows: those of a batch have the bits of its members.
-    private static func isForPieces(_ n: Int, _ k: Int, _ b: Operand) -> Bool {
-        n >= 128 && k >= 64 && n * k >= 1 << 15 && !b.isBFloat16
-    }
+    private static func isForPieces(_ n: Int, _ k: Int) -> Bool { n >= 128 && k >= 64 && n * k >= 1 << 15 }
 
     /// C[m, n] = addend + A·B, with C row-major, `stride` elements from row to row; for a batch of them, all with one addend.
     static func multiply(
@@ -91,7 +89,7 @@ package enum MatrixProduct {
             return
         }
         let threads = isBLAS ? threadsForBLAS : Workers.count
-        let inPieces = type == 0 && !isFewRows && isForPieces(n, k, b)
+        let inPieces = type == 0 && !isFewRows && isForPieces(n, k)
         let grid = Grid(
             products, m, n, k, panel: panel, threads: threads, sharesB: batch.sharesB,
             packing: inPieces && table.has_pieces != 0 ? 64 : 8)
@@ -177,7 +175,7 @@ package enum MatrixProduct {
         func stretch(_ cut: Int) -> Range<Int> { k / run * cut / cuts * run..<k / run * (cut + 1) / cuts * run }
         let longest = (0..<cuts).map { stretch($0).count }.max()!
         var whole = Self.product(m, n, longest, a, b, addend: nil, into: c, stride: stride)
-        whole.in_pieces = isForPieces(n, k, b) ? 1 : 0
+        whole.in_pieces = isForPieces(n, k) ? 1 : 0
         let bytes = pick(Kernels.table.pointee.product_workspace, dtype)(&whole)
         let product = whole
         // The first stretch goes where the result is wanted.
