@@ -1,22 +1,35 @@
 import Foundation
 
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Darwin)
+import Darwin
+#endif
+
 /// Makes the next batches on a thread of its own while the present one is being trained on.
 ///
-/// Batches are a function of their number, so that what has been made ahead when a run stops is simply made again.
+/// Batches are a function of their number, so that what has been made ahead when a run stops is simply made again. Where the
+/// system gives no more threads they are made when they are asked for.
 final class Prefetcher<Batch: Sendable>: Sendable {
     private final class Shared: @unchecked Sendable {
         let condition = NSCondition()
         var ready: [Batch] = []
         var isCancelled = false
+        /// The batch to make next where there is no thread.
+        var step = 0
     }
 
     private let shared = Shared()
+    private let make: @Sendable (Int) -> Batch
+    private let hasThread: Bool
 
     /// - Parameters:
     ///   - depth: how many batches wait at most.
     ///   - steps: the numbers of the batches to make, in order.
     init(depth: Int, steps: Range<Int>, make: @escaping @Sendable (Int) -> Batch) {
-        let thread = Thread { [shared] in
+        self.make = make
+        shared.step = steps.lowerBound
+        hasThread = ThreadBody { [shared] in
             for step in steps {
                 let batch = make(step)
                 shared.condition.lock()
@@ -29,9 +42,7 @@ final class Prefetcher<Batch: Sendable>: Sendable {
                 shared.condition.signal()
                 shared.condition.unlock()
             }
-        }
-        thread.name = "fovea-prefetch"
-        thread.start()
+        }.start()
     }
 
     deinit {
@@ -45,9 +56,50 @@ final class Prefetcher<Batch: Sendable>: Sendable {
     func next() -> Batch {
         shared.condition.lock()
         defer { shared.condition.unlock() }
+        guard hasThread else {
+            shared.step += 1
+            return make(shared.step - 1)
+        }
         while shared.ready.isEmpty { shared.condition.wait() }
         let batch = shared.ready.removeFirst()
         shared.condition.signal()
         return batch
+    }
+}
+
+/// What a thread runs. Foundation's own does not tell when it could not be started.
+private final class ThreadBody: Sendable {
+    private let run: @Sendable () -> Void
+
+    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+
+    /// Runs it on a thread of its own; false where the system gives none.
+    func start() -> Bool {
+        let body = Unmanaged.passRetained(self)
+        #if canImport(Darwin)
+        var thread: pthread_t?
+        #else
+        var thread = pthread_t()
+        #endif
+        let failure = pthread_create(
+            &thread, nil,
+            { body in
+                #if canImport(Darwin)
+                Unmanaged<ThreadBody>.fromOpaque(body).takeRetainedValue().run()
+                #else
+                Unmanaged<ThreadBody>.fromOpaque(body!).takeRetainedValue().run()
+                #endif
+                return nil
+            }, body.toOpaque())
+        guard failure == 0 else {
+            body.release()
+            return false
+        }
+        #if canImport(Darwin)
+        pthread_detach(thread!)
+        #else
+        pthread_detach(thread)
+        #endif
+        return true
     }
 }
