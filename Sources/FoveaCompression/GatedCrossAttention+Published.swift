@@ -121,7 +121,7 @@ extension GatedCrossAttention {
                 default: "zeros"),
             .number("alphas_initializer_range", "deviation of random gates", default: 0.0),
             .choice("hidden_act", "the function of the MLP's gate", of: Activation.publishedNames, default: "silu"),
-            .number("rms_norm_eps", "added to the mean of squares", default: 1e-6),
+            .number("rms_norm_eps", "added to the mean of squares", default: 1e-6, atLeast: 0),
             .number("dropout", "share dropped in training", default: 0.0),
             .number("initializer_range", "deviation of fresh weights", default: 0.02),
         ] + languageModelKeys + ConfigurationKey.rotary + ConfigurationKey.generation + ConfigurationKey.transformers,

@@ -232,7 +232,7 @@ extension PerceiverResampler {
                 .choice(
                     "hidden_act", "the function of the feed-forward's gate", of: Activation.publishedNames,
                     default: "silu"),
-                .number("rms_norm_eps", "added to the mean of squares", default: 1e-6),
+                .number("rms_norm_eps", "added to the mean of squares", default: 1e-6, atLeast: 0),
                 .number("attention_dropout", "share of attention weights dropped in training", default: 0.0),
                 .number("initializer_range", "deviation of fresh weights", default: 0.02),
             ] + extraKeys + ConfigurationKey.transformers,

@@ -14,6 +14,22 @@ struct ResumeTests {
         #expect(try bench.snapshot().changes(since: before).isEmpty)
     }
 
+    @Test("of a finished run resuming mends what is damaged or gone", arguments: ["model.safetensors", "recipe.yaml"])
+    func mending(_ name: String) throws {
+        let bench = try Workbench()
+        try bench.prepare()
+        try bench.prints(["train", "tiny.yaml", "--output", "run"])
+        let whole = try bench.data("run/" + name)
+        for damage in ["cut", "gone"] {
+            let path = bench.file("run/" + name)
+            try FileManager.default.removeItem(atPath: path)
+            // A recipe that cannot be read is refused: it may be another's.
+            if damage == "cut", name == "model.safetensors" { try bench.write("short", to: "run/" + name) }
+            try bench.prints(["train", "tiny.yaml", "--output", "run", "--resume"])
+            #expect(try bench.data("run/" + name) == whole, "\(damage)")
+        }
+    }
+
     @Test("raising training.steps trains on, as if it had been so from the start")
     func raised() throws {
         let bench = try Workbench()

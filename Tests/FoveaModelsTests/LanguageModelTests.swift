@@ -194,6 +194,8 @@ private func ids(_ rows: [[Int64]]) -> Tensor { Tensor(rows.flatMap { $0 }, shap
             ("hidden_size", .int(4), "even width"), ("hidden_act", "swoosh", "\"silu\""),
             ("rope_scaling", .object(["type": "linear"]), "\"type\" that must be \"default\""),
             ("rope_parameters", .object(["rope_theta": "big"]), "\"rope_theta\" that must be a number"),
+            ("rope_parameters", .object(["rope_theta": .int(0)]), "\"rope_theta\" that must be above 0, not 0"),
+            ("rms_norm_eps", .double(-0.5), "\"rms_norm_eps\" must be 0 or more, not -0.5"),
             ("rope_parameters", .object(["factor": 2.0]), "unknown key \"factor\""),
             ("rope_parameters", 3, "must be an object or null"),
         ]

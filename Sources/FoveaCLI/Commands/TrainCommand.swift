@@ -71,7 +71,7 @@ struct TrainCommand: ParsableCommand {
                     "\(path): the run is at step \(state.step) already; training.steps must be at least that, not \(experiment.settings.steps)"
                 )
             }
-            if state.step == experiment.settings.steps, isReported(folder, steps: state.step) {
+            if state.step == experiment.settings.steps, isWhole(folder, steps: state.step) {
                 print("\(path) is finished: nothing to do. Raise training.steps to train on.")
                 return
             }
@@ -98,8 +98,12 @@ struct TrainCommand: ParsableCommand {
         }
     }
 
-    private func isReported(_ folder: RunFolder, steps: Int) -> Bool {
-        guard let data = FileManager.default.contents(atPath: folder.file("report.json")),
+    /// Whether the run was reported with so many steps and still has its recipe and a model that can be read. What is missing is
+    /// written again, from the last checkpoint.
+    private func isWhole(_ folder: RunFolder, steps: Int) -> Bool {
+        guard FileManager.default.fileExists(atPath: folder.file("recipe.yaml")),
+            (try? SafetensorsFile(reading: folder.file("model.safetensors"))) != nil,
+            let data = FileManager.default.contents(atPath: folder.file("report.json")),
             let report = try? decoded(TrainingReport.self, from: data)
         else { return false }
         return report.steps == steps

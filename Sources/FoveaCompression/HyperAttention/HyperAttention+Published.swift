@@ -46,7 +46,7 @@ extension HyperSelfAttention {
                 .size("num_attention_heads", "heads H, which divide D", default: 32),
                 .size("num_key_value_heads", "heads G of keys and values, or null for H", default: .null),
                 .size("max_position_embeddings", "the most tokens of a text", default: 32_768),
-                .number("rms_norm_eps", "added to the mean of squares", default: 1e-6),
+                .number("rms_norm_eps", "added to the mean of squares", default: 1e-6, atLeast: 0),
                 .number("attention_dropout", "share of attention weights dropped in training", default: 0.0),
                 .number("initializer_range", "deviation of fresh weights", default: 0.02),
             ] + languageModelKeys + ConfigurationKey.rotary + ConfigurationKey.generation

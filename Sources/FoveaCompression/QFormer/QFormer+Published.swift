@@ -137,7 +137,7 @@ extension QFormer.Options {
                 "use_qformer_text_input", "whether there is a branch for text", default: false,
                 from: .presence(of: layer + "intermediate.dense.weight")),
             .choice("hidden_act", "the function inside the MLPs", of: Activation.publishedNames, default: "gelu"),
-            .number("layer_norm_eps", "added to the variance", default: 1e-12),
+            .number("layer_norm_eps", "added to the variance", default: 1e-12, atLeast: 0),
             .number("hidden_dropout_prob", "share of features dropped in training", default: 0.1),
             .number("attention_probs_dropout_prob", "share of attention weights dropped in training", default: 0.1),
             .number("initializer_range", "deviation of fresh matrices", default: 0.02),

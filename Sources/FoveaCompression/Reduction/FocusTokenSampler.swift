@@ -187,7 +187,7 @@ public enum FocusLLaVA {
     static let regionKeys: [ConfigurationKey] = [
         .size("window", "patches along a window's side", default: 4),
         .sizes("scales", "sides of the pooled cells, divisors of the window", default: [4, 2, 1]),
-        .number("norm_eps", "epsilon of the norm", default: 1e-5),
+        .number("norm_eps", "epsilon of the norm", default: 1e-5, atLeast: 0),
     ]
 
     static func check(_ configuration: Configuration) throws {

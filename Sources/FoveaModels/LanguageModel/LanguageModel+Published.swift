@@ -89,7 +89,7 @@ extension LanguageModel {
                     from: .axis(0, of: layer + "self_attn.k_proj.weight", over: "head_dim")),
                 .size("max_position_embeddings", "the most tokens of a sequence", default: .int(sizes.context)),
                 .number("initializer_range", "deviation of fresh weights", default: 0.02),
-                .number("rms_norm_eps", "added to the mean of squares", default: 1e-6),
+                .number("rms_norm_eps", "added to the mean of squares", default: 1e-6, atLeast: 0),
                 .flag("tie_word_embeddings", "whether the embedding is the head too", default: false),
                 .choice(
                     "hidden_act", "the function of the MLP's gate", of: Activation.publishedNames, default: "silu"),

@@ -75,7 +75,7 @@ extension VisionEncoder {
                 .choice(
                     "hidden_act", "the function inside the MLP", of: Activation.publishedNames,
                     default: isClip ? "quick_gelu" : "gelu_pytorch_tanh"),
-                .number("layer_norm_eps", "added to the variance", default: isClip ? 1e-5 : 1e-6),
+                .number("layer_norm_eps", "added to the variance", default: isClip ? 1e-5 : 1e-6, atLeast: 0),
                 .number("attention_dropout", "share of attention weights dropped in training", default: 0.0),
             ] + own + ConfigurationKey.transformers,
             inputs: [.init("pixel_values", "[B, num_channels, image_size, image_size]")],

@@ -13,7 +13,8 @@ public struct ConfigurationKey: Sendable {
     enum Kind: Sendable {
         /// A whole number from the bound on.
         case size(atLeast: Int)
-        case number
+        /// A number from the bound on, or above it.
+        case number(atLeast: Double?, above: Double?)
         case flag
         case choice([String])
         case text(expected: String, fits: @Sendable (String) -> Bool)
@@ -51,10 +52,18 @@ public struct ConfigurationKey: Sendable {
     }
 
     /// A number; `.null` as a default lets it be missing.
+    ///
+    /// - Parameters:
+    ///   - name: the published name.
+    ///   - summary: what it sets, in a few words.
+    ///   - defaultValue: what an absent key means; nil where the key is required.
+    ///   - minimum: the smallest value that makes sense, if there is one.
+    ///   - bound: what all values that make sense lie above, if there is such a number.
     public static func number(
-        _ name: String, _ summary: String, default defaultValue: ConfigurationValue? = nil
+        _ name: String, _ summary: String, default defaultValue: ConfigurationValue? = nil,
+        atLeast minimum: Double? = nil, above bound: Double? = nil
     ) -> ConfigurationKey {
-        ConfigurationKey(name, summary, .number, defaultValue, nil)
+        ConfigurationKey(name, summary, .number(atLeast: minimum, above: bound), defaultValue, nil)
     }
 
     /// true or false.
@@ -133,7 +142,12 @@ public struct ConfigurationKey: Sendable {
         case (.size(let minimum), .int(let size)):
             return (minimum...largest).contains(size) ? nil : "must be from \(minimum) to \(largest), not \(size)"
         case (.size, _): return "must be a whole number\(orNull)"
-        case (.number, .int), (.number, .double): return nil
+        case (.number(let minimum, let bound), .int), (.number(let minimum, let bound), .double):
+            let number = value.number!
+            func text(_ x: Double) -> String { Int(exactly: x).map(String.init) ?? "\(x)" }
+            if let minimum, !(number >= minimum) { return "must be \(text(minimum)) or more, not \(text(number))" }
+            if let bound, !(number > bound) { return "must be above \(text(bound)), not \(text(number))" }
+            return nil
         case (.number, _): return "must be a number\(orNull)"
         case (.flag, .bool): return nil
         case (.flag, _): return "must be true or false"

@@ -17,10 +17,10 @@ extension ConfigurationKey {
             choice($0, "how angles are stretched", of: ["default"], default: "default")
         }
         return [
-            .number("rope_theta", "base of the rotary angles", default: 10_000.0),
+            .number("rope_theta", "base of the rotary angles", default: 10_000.0, above: 0),
             .object(
                 "rope_parameters", "the rotary angles, or null for rope_theta",
-                of: [.number("rope_theta", "base of the rotary angles")] + kinds, default: .null),
+                of: [.number("rope_theta", "base of the rotary angles", above: 0)] + kinds, default: .null),
             .object("rope_scaling", "how angles are stretched, or null", of: kinds, default: .null),
         ]
     }()

@@ -39,7 +39,7 @@ extension LayerNorm {
                 keys: [
                     .size("width", "C", from: .axis(0, of: "weight")),
                     .flag("bias", "whether there is a bias", default: true, from: .presence(of: "bias")),
-                    .number("epsilon", "added to the variance", default: 1e-5),
+                    .number("epsilon", "added to the variance", default: 1e-5, atLeast: 0),
                 ],
                 inputs: [.init("x", "[..., width]")], outputs: [.init("y", "[..., width]")],
                 sample: ["width": 5], sampleInputs: { ["x": $0.uniform([2, 3, 5])] },

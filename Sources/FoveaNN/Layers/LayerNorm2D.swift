@@ -36,7 +36,7 @@ extension LayerNorm2D {
                 WeightLayout<LayerNorm2D>.native,
                 keys: [
                     .size("channels", "C", from: .axis(0, of: "weight")),
-                    .number("epsilon", "added to the variance", default: 1e-5),
+                    .number("epsilon", "added to the variance", default: 1e-5, atLeast: 0),
                 ],
                 inputs: [.init("x", "[B, channels, H, W]")], outputs: [.init("y", "[B, channels, H, W]")],
                 sample: ["channels": 5], sampleInputs: { ["x": $0.uniform([2, 5, 2, 3])] },

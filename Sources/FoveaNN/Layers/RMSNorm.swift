@@ -30,7 +30,7 @@ extension RMSNorm {
                 WeightLayout<RMSNorm>.native,
                 keys: [
                     .size("width", "C", from: .axis(0, of: "weight")),
-                    .number("epsilon", "added to the mean of squares", default: 1e-6),
+                    .number("epsilon", "added to the mean of squares", default: 1e-6, atLeast: 0),
                 ],
                 inputs: [.init("x", "[..., width]")], outputs: [.init("y", "[..., width]")],
                 sample: ["width": 5], sampleInputs: { ["x": $0.uniform([2, 3, 5])] },
