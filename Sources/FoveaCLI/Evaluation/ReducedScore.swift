@@ -41,8 +41,8 @@ extension [ReducedScore] {
         [
             table(["right %", "95 % interval", "agrees %", "evidence %", "undiluted %"]) {
                 [
-                    hundredths($0.accuracy), "\(hundredths($0.lower)) to \(hundredths($0.upper))",
-                    hundredths($0.agreement), hundredths($0.evidence), hundredths($0.undiluted),
+                    perCent($0.accuracy), "\(perCent($0.lower)) to \(perCent($0.upper))",
+                    perCent($0.agreement), perCent($0.evidence), perCent($0.undiluted),
                 ]
             },
             table(["tokens", "mean", "M multiply-adds", "reducer's", "cache KiB"]) {
@@ -66,5 +66,5 @@ extension [ReducedScore] {
         return table.text
     }
 
-    private func hundredths(_ share: Double) -> String { (100 * share).fixed(1) }
+    private func perCent(_ share: Double) -> String { (100 * share).fixed(1) }
 }
