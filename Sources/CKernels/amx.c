@@ -136,8 +136,8 @@ INLINE void store_pieces(__m512 a, __m512 b, size_t pieces, uint16_t *to, __m512
 static void pack_strange(const struct operand *o, size_t first, size_t lanes, size_t p, size_t depth, uint16_t *to,
                          uint8_t *marks);
 
-// Packs `lanes` ≤ 16 lanes from `first` on, and `depth` ≤ 32 elements of k from p on, with zeros where there are no more, as three
-// tiles with one between them. Element p + i of k makes a pair with p + 16 + i: what order k has in a tile is all the same.
+// Packs `lanes` ≤ 16 lanes from `first` on, and `depth` ≤ 32 elements of k from p on, with zeros where there are no more: a tile
+// for each piece, with one between them. Element p + i of k makes a pair with p + 16 + i: what order k has in a tile is all the same.
 static void pack_tile(const struct operand *o, size_t first, size_t lanes, size_t p, size_t depth, uint16_t *to,
                       uint8_t *marks) {
     const int by_lanes = o->step == 1 && (!o->run || p / o->run == (p + depth - 1) / o->run);

@@ -68,11 +68,12 @@ struct PatchSource {
     private static func signals(_ path: String, _ features: Tensor) throws -> EncoderSignals? {
         let file = try SafetensorsFile(reading: path)
         let (batch, count) = (features.shape[0], features.shape[1])
-        let unknown = file.entries.keys.filter { !["features", "class_attention", "keys", "relevance"].contains($0) }
+        let known = ["features", "class_attention", "keys", "relevance"]
+        let unknown = file.entries.keys.filter { !known.contains($0) }
         if !unknown.isEmpty {
             Terminal.warn(
-                "\(path): not looked at: \(unknown.sorted().joined(separator: ", ")); known are features, class_attention, keys "
-                    + "and relevance")
+                "\(path): not looked at: \(unknown.sorted().joined(separator: ", ")); known are "
+                    + known.joined(separator: ", "))
         }
         // What belongs to features without a batch axis has none either.
         let isAlone = try file.tensor("features").rank == 2

@@ -109,24 +109,9 @@ final class WorkerPool: @unchecked Sendable {
         shares = .allocate(capacity: count)
         for thread in 0..<count { (shares + thread).initialize(to: Counter()) }
         for place in 1..<max(1, count) {
-            #if canImport(Darwin)
-            var thread: pthread_t?
-            #else
-            var thread = pthread_t()
-            #endif
-            let failure = pthread_create(
-                &thread, nil,
-                { place in
-                    WorkerPool.shared.work(at: Int(bitPattern: place))
-                    return nil
-                }, UnsafeMutableRawPointer(bitPattern: place))
             // Fewer threads are slower, not wrong.
-            guard failure == 0 else { return }
-            #if canImport(Darwin)
-            threads.append(thread!)
-            #else
+            guard let thread = startThread({ WorkerPool.shared.work(at: place) }) else { return }
             threads.append(thread)
-            #endif
         }
     }
 

@@ -1,4 +1,5 @@
 import Foundation
+import FoveaTensor
 
 #if canImport(Glibc)
 import Glibc
@@ -29,7 +30,7 @@ final class Prefetcher<Batch: Sendable>: Sendable {
     init(depth: Int, steps: Range<Int>, make: @escaping @Sendable (Int) -> Batch) {
         self.make = make
         shared.step = steps.lowerBound
-        hasThread = ThreadBody { [shared] in
+        let thread = startThread { [shared] in
             for step in steps {
                 let batch = make(step)
                 shared.condition.lock()
@@ -42,7 +43,9 @@ final class Prefetcher<Batch: Sendable>: Sendable {
                 shared.condition.signal()
                 shared.condition.unlock()
             }
-        }.start()
+        }
+        if let thread { pthread_detach(thread) }
+        hasThread = thread != nil
     }
 
     deinit {
@@ -64,42 +67,5 @@ final class Prefetcher<Batch: Sendable>: Sendable {
         let batch = shared.ready.removeFirst()
         shared.condition.signal()
         return batch
-    }
-}
-
-/// What a thread runs. Foundation's own does not tell when it could not be started.
-private final class ThreadBody: Sendable {
-    private let run: @Sendable () -> Void
-
-    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
-
-    /// Runs it on a thread of its own; false where the system gives none.
-    func start() -> Bool {
-        let body = Unmanaged.passRetained(self)
-        #if canImport(Darwin)
-        var thread: pthread_t?
-        #else
-        var thread = pthread_t()
-        #endif
-        let failure = pthread_create(
-            &thread, nil,
-            { body in
-                #if canImport(Darwin)
-                Unmanaged<ThreadBody>.fromOpaque(body).takeRetainedValue().run()
-                #else
-                Unmanaged<ThreadBody>.fromOpaque(body!).takeRetainedValue().run()
-                #endif
-                return nil
-            }, body.toOpaque())
-        guard failure == 0 else {
-            body.release()
-            return false
-        }
-        #if canImport(Darwin)
-        pthread_detach(thread!)
-        #else
-        pthread_detach(thread)
-        #endif
-        return true
     }
 }
