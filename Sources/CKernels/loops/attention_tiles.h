@@ -17,22 +17,31 @@
 CK_INLINE void CK_NAME2(attention_tile, TYPE)(const int rows, const int vectors, size_t k, const T *a, ptrdiff_t ar,
                                               ptrdiff_t ak, const T *b, ptrdiff_t br, T *c, ptrdiff_t cr,
                                               const T *scale) {
+    // Where the rows of A are, in bytes: hidden from the compiler, which otherwise adds its way from row to row, each addition
+    // waiting for the one before.
+    ptrdiff_t once = ar * (ptrdiff_t)sizeof(T), thrice = 3 * once, fivefold = 5 * once, sevenfold = 7 * once;
+    __asm__("" : "+r"(once), "+r"(thrice), "+r"(fivefold), "+r"(sevenfold));
+    const char *from = (const char *)a;
+#define ROW(r) \
+    (r == 0 ? 0 : r == 1 ? once : r == 2 ? 2 * once : r == 3 ? thrice : r == 4 ? 4 * once : r == 5 ? fivefold : \
+     r == 6 ? 2 * thrice : sevenfold)
     VEC sum[8][4];
     CK_UNROLL for (int r = 0; r < rows; r++) {
         CK_UNROLL for (int v = 0; v < vectors; v++) {
             sum[r][v] = scale ? *(const VEC *)(c + r * cr + v * SPAN) * scale[r] : (VEC){0};
         }
     }
-    for (size_t p = 0; p < k; p++) {
+    CK_LOOP for (size_t p = 0; p < k; p++) {
         VEC x[4];
         CK_UNROLL for (int v = 0; v < vectors; v++) x[v] = *(const VEC *)(b + v * SPAN);
         CK_UNROLL for (int r = 0; r < rows; r++) {
-            const T y = a[r * ar];
+            const T y = *(const T *)(from + ROW(r));
             CK_UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = y * x[v] + sum[r][v];
         }
-        a += ak;
+        from += ak * (ptrdiff_t)sizeof(T);
         b += br;
     }
+#undef ROW
     CK_UNROLL for (int r = 0; r < rows; r++) {
         CK_UNROLL for (int v = 0; v < vectors; v++) *(VEC *)(c + r * cr + v * SPAN) = sum[r][v];
     }
