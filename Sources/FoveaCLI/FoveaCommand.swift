@@ -22,6 +22,7 @@ struct FoveaCommand: ParsableCommand {
         Terminal.writeLinesAtOnce()
         Interruption.endOnClosedOutput()
         Interruption.endOnShortenedFile()
+        Interruption.endWithoutMemory()
         do {
             var command = try parseAsRoot()
             try command.run()

@@ -1,7 +1,24 @@
-/// The known word that is closest to a wrong one; there must be one.
-func nearestWord(to word: String, among known: [String]) -> String {
-    known.min { edits($0.lowercased(), word.lowercased()) < edits($1.lowercased(), word.lowercased()) }!
+/// The end of a sentence about a wrong word: what was meant, or where nothing known is like it, what is known.
+func suggestion(for word: String, among known: [String]) -> String {
+    if let nearest = nearestWord(to: word, among: known) { return "; did you mean \(nearest)?" }
+    let more = known.count > 24 ? " and \(known.count - 24) more" : ""
+    return "; known are \(known.prefix(24).joined(separator: ", "))\(more)"
 }
+
+/// The known word that is closest to a wrong one; nil where none is like it.
+///
+/// Alike are words of which one is part of the other, and those that differ in a third of their letters or in two.
+func nearestWord(to word: String, among known: [String]) -> String? {
+    let word = word.lowercased()
+    let nearest = known.min { edits($0.lowercased(), word) < edits($1.lowercased(), word) }
+    if let nearest, edits(nearest.lowercased(), word) <= mostEdits(of: word) { return nearest }
+    guard word.count > 2 else { return nil }
+    return known.filter { $0.lowercased().contains(word) || word.contains($0.lowercased()) }
+        .min { edits($0.lowercased(), word) < edits($1.lowercased(), word) }
+}
+
+/// How many letters a slip of the keys may change.
+func mostEdits(of word: String) -> Int { max(2, word.count / 3) }
 
 /// Letters to insert, delete or replace (Levenshtein).
 func edits(_ a: String, _ b: String) -> Int {

@@ -125,6 +125,7 @@ extension CAbstractor: Compressor {
     /// tokens, which stand for no patch, at the middle of the picture.
     public func callAsFunction(_ tokens: VisualTokens) -> VisualTokens {
         if let problem = problem(with: tokens.shape) { trap("CAbstractor", problem, tokens.features) }
+        tokens.requireAllReal("CAbstractor")
         let grid = tokens.grid!
         func means(_ n: Int) -> Tensor { .rowWeights(n) { $0.adaptiveAveragePooled(to: Size2D(options.side, 1)) } }
         let pooled = tokens.resampled(

@@ -92,6 +92,7 @@ extension LDP: Compressor {
     /// last convolution sees, or of what the edge leaves of them.
     public func callAsFunction(_ tokens: VisualTokens) -> VisualTokens {
         if let problem = problem(with: tokens.shape) { trap("LDP", problem, tokens.features) }
+        tokens.requireAllReal("LDP")
         let grid = tokens.grid!
         func windows(_ n: Int) -> Tensor {
             .rowWeights(n) {

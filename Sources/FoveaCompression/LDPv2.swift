@@ -54,6 +54,7 @@ extension LDPv2: Compressor {
     /// A raster, square or not → the fixed raster, each token at the centre of what it is pooled of.
     public func callAsFunction(_ tokens: VisualTokens) -> VisualTokens {
         if let problem = problem(with: tokens.shape) { trap("LDPv2", problem, tokens.features) }
+        tokens.requireAllReal("LDPv2")
         let from = tokens.grid!
         func means(_ n: Int, _ count: Int) -> Tensor {
             .rowWeights(n) { $0.adaptiveAveragePooled(to: Size2D(count, 1)) }

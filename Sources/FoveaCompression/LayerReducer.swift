@@ -294,6 +294,9 @@ extension Tensor {
         let (batch, count) = (shape[0], shape[1])
         let width = indices.shape[1]
         var flat: [Int64] = indices.scalars()
+        guard flat.allSatisfy({ $0 < count }) else {
+            trap("keeping", "indices below \(count), or −1, are needed", indices, self)
+        }
         for place in flat.indices { flat[place] = Swift.max(0, flat[place]) + Int64(place / width * count) }
         let tail = Array(shape.dropFirst(2))
         return reshaped(to: [batch * count] + tail).selecting(axis: 0, Tensor(flat))

@@ -9,6 +9,14 @@ extension VisualTokens {
         return features.reshaped(to: [batch, grid.rows, grid.columns, width])
     }
 
+    /// Traps where some of the tokens are masked: what a method sees of a token's neighbours would be padding.
+    func requireAllReal(_ method: String) {
+        guard let mask, mask.scalars(as: Bool.self).contains(false) else { return }
+        trap(
+            method, "all tokens of a raster must be real: pictures of different sizes are compressed apart", features,
+            mask)
+    }
+
     /// A raster of other tokens: rows and columns are mixed each by themselves, as pooling, merging and resizing do.
     /// What is known follows as in `mixed(features:by:grid:)` with the weights rows[i, r] · columns[j, c].
     ///
@@ -16,6 +24,8 @@ extension VisualTokens {
     ///   - features: [B, h' · w', C'], what the method made of the mixture.
     ///   - rows: [h', h], how much of each row goes where; not negative.
     ///   - columns: [w', w], likewise.
+    ///
+    /// Traps for other weights, and where a token would be made of real tokens and of masked ones.
     public func resampled(features: Tensor, rows: Tensor, columns: Tensor) -> VisualTokens {
         guard let grid, rows.rank == 2, columns.rank == 2, rows.shape[1] == grid.rows, columns.shape[1] == grid.columns
         else {
@@ -37,8 +47,18 @@ extension VisualTokens {
                 weights / maximum(weights.sum(axes: [0], keepingAxes: true), smallest)
             }
             let left = mixed(sizes, parts(rows), parts(columns)).squeezed(-1)
+            let real = mask.map { mask in
+                let shares = [mask, .!mask].map { mixed($0.cast(to: .float32).unsqueezed(-1), rows, columns) .> 0 }
+                if (shares[0] .& shares[1]).scalars(as: Bool.self).contains(true) {
+                    trap(
+                        "VisualTokens",
+                        "masked tokens would be mixed with real ones: pictures of different sizes are compressed apart",
+                        self.features, mask)
+                }
+                return shares[0].squeezed(-1)
+            }
             return VisualTokens(
-                features: features, positions: places, sizes: left, mask: mask.map { _ in left .> 0 },
+                features: features, positions: places, sizes: left, mask: real,
                 grid: Grid(rows: height, columns: width),
                 provenance: provenance.map { Provenance(weights: mixed($0.weights, rows, columns)) })
         }.with(features: features)

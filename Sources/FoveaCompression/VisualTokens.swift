@@ -15,13 +15,13 @@ public struct VisualTokens: Sendable {
     /// How many patches each token stands for, [B, N]; 0 where `mask` is false.
     public var sizes: Tensor
     /// Which tokens are real, [B, N], bool, where members of the batch have different numbers of them; nil when all are.
-    public var mask: Tensor?
+    public var mask: Tensor? { didSet { checkMask() } }
     /// The rows and columns that the tokens are a raster of; nil when they form none.
     public var grid: Grid?
     /// Which patches each token is made of; nil unless tracked.
     public var provenance: Provenance?
     /// What the encoder's attention says of the tokens; nil where nobody asked it.
-    public var signals: EncoderSignals?
+    public var signals: EncoderSignals? { didSet { checkSignals() } }
     /// Which tokens must not be taken away later, bool [B, N]; nil where none are marked. What one of them goes into is
     /// marked too.
     public var marks: Tensor?
@@ -84,6 +84,30 @@ public struct VisualTokens: Sendable {
         self.mask = mask
         self.grid = grid
         self.provenance = provenance
+        checkMask()
+    }
+
+    private func checkMask() {
+        guard let mask, mask.dtype != .bool || mask.shape != [batch, count] else { return }
+        trap("VisualTokens", "a mask is bool [B, N], with B and N of the features [B, N, C]", mask, features)
+    }
+
+    private func checkSignals() {
+        guard let signals else { return }
+        for (name, axes, tensor) in [
+            ("classAttention", "[B, H, N]", signals.classAttention), ("keys", "[B, N, d]", signals.keys),
+            ("relevance", "[B, N]", signals.relevance),
+        ] {
+            guard let tensor else { continue }
+            let n = name == "classAttention" ? 2 : 1
+            guard tensor.rank == (name == "relevance" ? 2 : 3), tensor.shape[0] == batch, tensor.shape[n] == count
+            else {
+                trap(
+                    "VisualTokens",
+                    "\(name) is \(axes), with B and N of the features [B, N, C], without the class token",
+                    tensor, features)
+            }
+        }
     }
 
     /// The patches of a picture in raster order, as an encoder makes them.

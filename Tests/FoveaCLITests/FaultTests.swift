@@ -119,6 +119,16 @@ struct FaultTests {
         #expect(["141", "0"].contains(try bench.text("status").trimmingCharacters(in: .whitespacesAndNewlines)))
     }
 
+    @Test("where the system gives no memory the command ends with 1 and one line")
+    func noMemory() throws {
+        // The tensors of this benchmark take 512 MiB.
+        let line = "ulimit -v 600000; \"$0\" bench adamw --seconds 0.01"
+        let outcome = try shell(line, in: try Workbench())
+        #expect(outcome.exitCode == 1, "\(outcome.errors)")
+        #expect(outcome.errors.hasPrefix("fovea: error: no memory for "), "\(outcome.errors)")
+        #expect(outcome.errors.filter(\.isNewline).count == 1)
+    }
+
     @Test("output that cannot be written is an error")
     func fullOutput() throws {
         let outcome = try shell("\"$0\" modules >/dev/full", in: try Workbench())
@@ -210,7 +220,7 @@ struct FaultTests {
         try bench.refuses(
             train + ["\((kept + recomputed) / 2)M"] + deep,
             mentions: ["training.recompute: true", "training.accumulation", "training.batchSize"])
-        for size in ["much", "0", "1e99G", "5T"] {
+        for size in ["much", "0", "1e99G", "5X"] {
             try bench.refuses(train + [size], mentions: ["--memory-limit \(size)", "2G"])
         }
         try bench.prints(train + ["4GiB"])

@@ -58,7 +58,10 @@ import Testing
         #expect(try FileFormat(of: Fixtures.path("shards/model-00001-of-00002.safetensors")) == .safetensors)
         try writePNG(Tensor.zeros([2, 2], dtype: .uint8), to: scratch.file("e"))
         #expect(try FileFormat(of: scratch.file("e")) == .png)
-        #expect(try FileFormat(of: scratch.place([], as: "f")) == .safetensors)
+        #expect(try FileFormat(of: scratch.place([], as: "f.safetensors")) == .safetensors)
+        for (name, bytes) in [("h", []), ("i.txt", Array("a text of some length".utf8))] as [(String, [UInt8])] {
+            #expect(throws: FileError.self) { try FileFormat(of: scratch.place(bytes, as: name)) }
+        }
         // A header of 2^19 bytes begins as IDX does.
         let header = "{}" + String(repeating: " ", count: (1 << 19) - 2)
         #expect(try FileFormat(of: scratch.place(safetensors(header), as: "g")) == .safetensors)

@@ -147,6 +147,17 @@ private func pictures(_ count: Int, side: Int = 6) -> Tensor {
         #expect(gradients["decoder.norm.weight"]!.scalars(as: Double.self).allSatisfy { $0 == 0 })
     }
 
+    @Test("a label behind a picture that is cut is predicted by what is left before it")
+    func behindCutPicture() throws {
+        let model = model()
+        let no = InterleavedText.ignored
+        let batch = InterleavedText(
+            ids: [[1, picture, 2]], placeholder: picture, pictures: pictures(1), labels: [[no, no, 2]])
+        let reducers = Reducers(decoder: [FastV(keep: 1, layer: 1)])
+        #expect(try model.loss(batch, reducers: reducers).item() > 0.01)
+        #expect(try valueAndGradient(of: model) { try $0.loss(batch, reducers: reducers) }.gradients.norm > 1e-6)
+    }
+
     @Test("the loss survives reducers in encoder and decoder, and its gradient reaches the encoder")
     func reduced() throws {
         let model = model()

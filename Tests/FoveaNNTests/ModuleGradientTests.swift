@@ -16,6 +16,17 @@ private struct Layers: Module {
     }
 }
 
+/// Two members under one path.
+private struct Twins: Module {
+    var first = Tensor.ones([2])
+    var second = Tensor.ones([2])
+
+    mutating func visit(_ visitor: inout ModuleVisitor) {
+        visitor.parameter("a", &first)
+        visitor.parameter("a", &second)
+    }
+}
+
 @Suite struct ModuleGradientTests {
     private let model = Linear(3, 2, key: RandomKey(seed: 5)).cast(to: .float64)
     private let x = Tensor.sample([4, 3], "x")
@@ -68,6 +79,23 @@ private struct Layers: Module {
         let (value, gradients) = valueAndGradient(of: model, where: !.all) { $0(x).sum() }
         #expect(gradients.tensors.isEmpty)
         #expect(value.item() == model(x).sum().item())
+    }
+
+    @Test("a gradient of a gradient traps, as one of two parameters under one path does")
+    func mistakes() async {
+        let nested = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+            let model = Linear(3, 2, key: RandomKey(seed: 5))
+            _ = valueAndGradient(of: model) { model in
+                valueAndGradient(of: model) { $0(.ones([1, 3])).sum() }.gradients["weight"]!.square().sum()
+            }
+        }
+        #expect(
+            message(nested).contains("valueAndGradient: a gradient cannot be differentiated again"),
+            "\(message(nested))")
+        let twins = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+            _ = valueAndGradient(of: Twins()) { ($0.first * $0.second).sum() }
+        }
+        #expect(message(twins).contains("two parameters of Twins have the path a"), "\(message(twins))")
     }
 
     @Test("layers that are computed again for their gradients give the same bits, and hold less until then")

@@ -348,6 +348,12 @@ struct TapeTests {
             "\(spoilt.message)")
     }
 
+    @Test("a check that compared nothing does not pass")
+    func vacuousCheck() {
+        #expect(!checkGradients(of: { _ in Tensor([1.0], shape: []) }, at: [Tensor]()).passed)
+        #expect(!GradientCheck(name: "nothing").passed)
+    }
+
     @Test("finds a gradient of another shape, or another one the second time")
     func pointless() {
         var calls = 0.0

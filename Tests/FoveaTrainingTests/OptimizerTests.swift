@@ -98,6 +98,17 @@ private struct NaiveSGD {
         }
     }
 
+    @Test("gradients of another model trap and name what has no parameter")
+    func strays() async {
+        let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+            var model = Pair(dtype: .float32)
+            var optimizer = SGD(learningRate: .constant(0.1))
+            optimizer.update(&model, along: Gradients(["weight": .ones([5, 7]), "inner.weight": .ones([5, 7])]))
+        }
+        let text = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+        #expect(text.contains("update: gradients of inner.weight, which Pair does not have"), "\(text)")
+    }
+
     @Test("AdamW, with and without decay, betas and epsilon of one's own")
     func adamW() {
         let schedule = Schedule.warmupCosine(peak: 0.1, warmup: 4, total: 20, floor: 0.1)

@@ -8,7 +8,10 @@ struct BenchCommand: ParsableCommand {
         discussion:
             "float32, random data. Each runs for about a second after a warm-up; compare medians of several runs.")
 
-    @Argument(help: ArgumentHelp("Which benchmarks (default: all).", valueName: "name"))
+    @Argument(
+        help: ArgumentHelp(
+            "Which benchmarks (default: all but resampler-step.tokens-*, reduce.*, prefill.* and replay.*).",
+            valueName: "name"))
     var names: [String] = []
 
     @Option(help: "Seconds to measure each for.")
@@ -35,8 +38,8 @@ struct BenchCommand: ParsableCommand {
         }
         let known = Benchmark.all + Benchmark.byVisualTokens + Benchmark.reducers + Benchmark.inDecoder
         if let stray = names.first(where: { name in !known.contains { $0.name == name } }) {
-            let nearest = nearestWord(to: stray, among: known.map(\.name))
-            throw CommandError("bench: there is no benchmark \"\(stray)\"; did you mean \(nearest)?")
+            throw CommandError(
+                "bench: there is no benchmark \"\(stray)\"" + suggestion(for: stray, among: known.map(\.name)))
         }
         let chosen = names.isEmpty ? Benchmark.all : known.filter { names.contains($0.name) }
         var measurements: [Measurement] = []

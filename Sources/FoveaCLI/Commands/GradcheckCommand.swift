@@ -19,9 +19,10 @@ struct GradcheckCommand: ParsableCommand {
     var json = false
 
     @Option(
-        help: ArgumentHelp(
-            "Also write what every sample of the ops computes, with its gradients, to this safetensors file.",
-            discussion: "Tests/Reference/ops_against_torch.py compares it with PyTorch."))
+        help: """
+            Also write what every sample of the ops computes, with its gradients, to this safetensors file, which \
+            Tests/Reference/ops_against_torch.py compares with PyTorch.
+            """)
     var export: String?
 
     @OptionGroup var threads: ThreadOptions

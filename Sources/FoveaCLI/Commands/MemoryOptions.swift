@@ -51,9 +51,9 @@ struct MemoryOptions: ParsableArguments {
         throw CommandError(problem + "; " + ways.joined(separator: ", or "))
     }
 
-    /// Bytes of a number with K, M or G behind it, with or without B or iB; units of 1024.
+    /// Bytes of a number with K, M, G or T behind it, with or without B or iB; units of 1024.
     static func bytes(_ text: String) -> Int? {
-        let units = ["": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30]
+        let units = ["": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40]
         let digits = text.prefix { $0.isNumber || $0 == "." }
         let unit = text.dropFirst(digits.count).uppercased().replacing("IB", with: "").replacing("B", with: "")
         guard let number = Double(digits), let size = units[unit], number * Double(size) < 1e15 else { return nil }

@@ -41,22 +41,18 @@ struct ModulesCommand: ParsableCommand {
         var entries = ModuleCatalogue.entries
         if let name {
             guard let entry = ModuleCatalogue.entry(name) else {
-                let known = entries.map(\.name)
                 throw CommandError(
-                    "there is no module \(name); did you mean \(nearestWord(to: name, among: known))? known are "
-                        + known.joined(separator: ", "))
+                    "there is no module \(name)" + suggestion(for: name, among: entries.map(\.name)))
             }
             entries = [entry]
         }
         if json {
             printJSON(entries.map(listing))
         } else if name == nil {
-            var table = TextTable(["module", "layouts", "what it does"])
-            for entry in entries {
-                table.add([entry.name, entry.forms.map(\.layout).joined(separator: ", "), entry.summary])
-            }
+            var table = TextTable(["module", "what it does"])
+            for entry in entries { table.add([entry.name, entry.summary]) }
             print(table.text)
-            print("\nfovea modules NAME shows configuration keys, inputs and outputs")
+            print("\nfovea modules NAME shows layouts, configuration keys, inputs and outputs")
         } else {
             for entry in entries { print(text(entry)) }
         }
@@ -88,16 +84,21 @@ struct ModulesCommand: ParsableCommand {
     }
 
     private func text(_ entry: ModuleEntry) -> String {
-        var text = "\(entry.name): \(entry.summary)\n"
+        var text = "\(entry.name): \(entry.summary)".wrapped(to: 80).joined(separator: "\n  ") + "\n"
         for form in entry.forms {
             text += "\nlayout \(form.layout)\n"
             var table = TextTable(["  key", "default", "meaning"])
             for key in form.keys {
-                table.add(["  " + key.name, key.defaultValue?.description ?? "required", key.summary])
+                table.add([
+                    "  " + key.name, (key.defaultValue?.description ?? "required").shortened(to: 24), key.summary,
+                ])
             }
             text += table.text + "\n"
             for (title, roles) in [("inputs", form.inputs), ("outputs", form.outputs)] {
-                text += "  \(title): " + roles.map(describe).joined(separator: ", ") + "\n"
+                let lines = roles.enumerated().map { describe($1) + ($0 < roles.count - 1 ? "," : "") }
+                    .filled(to: 80 - title.count - 4)
+                let indent = String(repeating: " ", count: title.count + 4)
+                text += "  \(title): " + lines.joined(separator: "\n" + indent) + "\n"
             }
         }
         return text

@@ -25,10 +25,8 @@ struct PublishedModule {
     /// - Throws: `CommandError` for an unknown name, with the nearest one.
     init(_ module: String, layout: String?) throws {
         guard let entry = ModuleCatalogue.entry(module) else {
-            let known = ModuleCatalogue.entries.map(\.name)
             throw CommandError(
-                "there is no module \(module); did you mean \(nearestWord(to: module, among: known))? known are "
-                    + known.joined(separator: ", "))
+                "there is no module \(module)" + suggestion(for: module, among: ModuleCatalogue.entries.map(\.name)))
         }
         guard let layout else {
             form = entry.forms[0]

@@ -51,11 +51,13 @@ struct QuestionListing: Encodable {
         }
         let parts = ["train", "validation", "test"].map { "\($0) \(samples[$0]!.grouped)" }.joined(separator: ", ")
         let examples = examples.map { "\($0.question) → \($0.answer)" }.joined(separator: "; ")
+        let about = "\(words) words; about the first sample: \(examples)"
         return """
             \(name): \(summary)
-            samples of \(count), \(kind), \(pictureShape[1]) × \(pictureShape[2]); \(parts) (training draws new ones at each step)
+            samples of \(count), \(kind), \(pictureShape[1]) × \(pictureShape[2])
+            \(parts) (training draws new ones at each step)
             \(table.text)
-            \(words) words; about the first sample: \(examples)
+            \(about.wrapped(to: 80).joined(separator: "\n"))
             """
     }
 }

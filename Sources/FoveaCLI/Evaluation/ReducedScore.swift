@@ -39,9 +39,9 @@ extension [ReducedScore] {
     /// Three tables with a line for each: what it answers, what is left and what that takes, and how long it takes.
     var table: String {
         [
-            table(["right %", "95 % interval", "agrees %", "evidence %", "undiluted %"]) {
+            table(["right %", "95 % range", "agrees %", "evidence %", "undiluted %"]) {
                 [
-                    perCent($0.accuracy), "\(perCent($0.lower)) to \(perCent($0.upper))",
+                    perCent($0.accuracy), "\(perCent($0.lower))–\(perCent($0.upper))",
                     perCent($0.agreement), perCent($0.evidence), perCent($0.undiluted),
                 ]
             },

@@ -82,8 +82,9 @@ struct ReducerArguments: ParsableArguments {
         let parts = argument.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
         guard let method = ReductionMethod.named(parts[0]) else {
             if parts[0] == "all" { throw CommandError("--reducer \(argument): all of them have no options") }
-            let nearest = nearestWord(to: parts[0], among: ReductionMethod.all.map(\.name))
-            throw CommandError("--reducer \(parts[0]): there is no such reducer; did you mean \(nearest)?")
+            throw CommandError(
+                "--reducer \(parts[0]): there is no such reducer"
+                    + suggestion(for: parts[0], among: ReductionMethod.all.map(\.name)))
         }
         guard parts.count > 1 else { return (method, [:]) }
         let assignments = parts[1].split(separator: ",").map(String.init)

@@ -56,8 +56,9 @@ extension Recipe {
     func form(of group: String) throws -> PublishedForm {
         let name = text(group + ".module")
         guard let entry = ModuleCatalogue.entry(name) else {
-            let nearest = nearestWord(to: name, among: ModuleCatalogue.entries.map(\.name))
-            throw error(group + ".module", "there is no module \"\(name)\"; did you mean \(nearest)?")
+            throw error(
+                group + ".module",
+                "there is no module \"\(name)\"" + suggestion(for: name, among: ModuleCatalogue.entries.map(\.name)))
         }
         guard let layout = optionalText(group + ".layout") else { return entry.forms[0] }
         guard let form = entry.form(layout) else {
@@ -81,8 +82,10 @@ extension Recipe {
         for (name, value) in given {
             let path = group + "." + name
             guard let key = form.keys.first(where: { $0.name == name }) else {
-                let nearest = nearestWord(to: name, among: form.keys.map(\.name))
-                throw error(path, "\(text(group + ".module")) has no such key; did you mean \(nearest)?")
+                throw error(
+                    path,
+                    "\(text(group + ".module")) has no such key"
+                        + suggestion(for: name, among: form.keys.map(\.name)))
             }
             if let complaint = key.complaint(about: value) { throw error(path, complaint) }
         }

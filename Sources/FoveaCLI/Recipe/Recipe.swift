@@ -70,8 +70,8 @@ struct Recipe {
             guard RecipeSchema.groups.contains(groupName) else {
                 throw RecipeError(
                     place,
-                    "unknown key \"\(groupName)\"; the groups are \(RecipeSchema.groups.joined(separator: ", ")) "
-                        + "(did you mean \(RecipeSchema.nearestAtTop(to: groupName))?)")
+                    "unknown key \"\(groupName)\"; the groups are \(RecipeSchema.groups.joined(separator: ", "))"
+                        + (RecipeSchema.nearestAtTop(to: groupName).map { " (did you mean \($0)?)" } ?? ""))
             }
             // A group with nothing below it is a group with its defaults.
             if case .scalar(let scalar) = group, scalar.string.isEmpty { continue }
@@ -117,7 +117,7 @@ struct Recipe {
 
     private static func value(of node: Node, for path: String, _ place: String) throws -> RecipeValue {
         guard let key = RecipeSchema.byPath[path] else {
-            throw RecipeError(place, "unknown key \"\(path)\"; did you mean \(RecipeSchema.nearest(to: path))?")
+            throw RecipeError(place, "unknown key \"\(path)\"" + RecipeSchema.suggestion(forPath: path))
         }
         switch node {
         case .scalar(let scalar):

@@ -59,7 +59,7 @@ struct RecipeKey: Sendable {
         switch kind {
         case .integer(let range):
             range.upperBound == .max
-                ? "a whole number of at least \(range.lowerBound)"
+                ? "a whole number of at least \(range.lowerBound), in 64 bits"
                 : "a whole number from \(range.lowerBound) to \(range.upperBound)"
         case .number(let range, let aboveZero):
             (aboveZero ? "a number above 0" : "a number from \(range.lowerBound)")

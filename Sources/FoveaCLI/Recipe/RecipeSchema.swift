@@ -28,7 +28,8 @@ enum RecipeSchema {
 
         .init(
             "model.initializeFrom", .text, default: .none,
-            "weights to start from: a run, a checkpoint, or safetensors of a whole model or of the compressor"),
+            "weights to start from: a run, a checkpoint, or safetensors of a whole model; also of the compressor alone, but for questions"
+        ),
         .init(
             "model.initializeOnly", .list, default: .list([]),
             "paths that are taken of a whole model, all unless given; * is one component, ** any number"),
@@ -154,19 +155,21 @@ enum RecipeSchema {
         return groups
     }
 
-    /// The known path that is closest to a wrong one.
-    static func nearest(to path: String) -> String {
+    /// The end of a sentence about a wrong path: which was meant, or where none is like it, what its group has.
+    static func suggestion(forPath path: String) -> String {
         // A key in the wrong group is closer than the letters say.
         let name = path.split(separator: ".").last.map(String.init) ?? path
-        return keys.min {
-            distance($0.path, path, name) < distance($1.path, path, name)
-        }!.path
+        let nearest = keys.map(\.path).min { distance($0, path, name) < distance($1, path, name) }!
+        if distance(nearest, path, name) <= mostEdits(of: name) { return "; did you mean \(nearest)?" }
+        let group = path.prefix { $0 != "." } + "."
+        let known = keys.map(\.path).filter { $0.hasPrefix(group) }.map { String($0.dropFirst(group.count)) }
+        return known.isEmpty
+            ? "; the groups are \(groups.joined(separator: ", "))" : FoveaCLI.suggestion(for: name, among: known)
     }
 
     /// What was meant by a wrong word where groups stand: a group, unless it is a key that lacks its group.
-    static func nearestAtTop(to word: String) -> String {
-        if let key = keys.first(where: { $0.path.hasSuffix("." + word) }) { return key.path }
-        return nearestWord(to: word, among: groups)
+    static func nearestAtTop(to word: String) -> String? {
+        keys.first { $0.path.hasSuffix("." + word) }?.path ?? nearestWord(to: word, among: groups)
     }
 
     private static func distance(_ known: String, _ path: String, _ name: String) -> Int {

@@ -1,3 +1,4 @@
+import Fovea
 import Synchronization
 
 #if canImport(Glibc)
@@ -56,6 +57,14 @@ enum Interruption {
             _exit(1)
         }
         unblock([SIGBUS])
+    }
+
+    /// Says in one line why the process ends where the system gives it no memory.
+    static func endWithoutMemory() {
+        StoragePool.whenMemoryEnds { problem in
+            Terminal.writeError("fovea: error: \(problem); a smaller batch, smaller sizes or fewer threads need less")
+            _exit(1)
+        }
     }
 
     /// A program that starts this one from a thread of a pool hands down that thread's mask, which blocks signals.

@@ -51,20 +51,48 @@ struct TextTable {
 
     mutating func add(_ row: [String]) { rows.append(row) }
 
+    /// Lines of 80 columns where words in the last column can go on below it.
     var text: String {
-        let widths = header.indices.map { column in
+        let last = header.count - 1
+        var widths = header.indices.map { column in
             ([header] + rows).map { $0[column].count }.max() ?? 0
         }
-        return ([header] + rows).map { row in
-            row.indices.map { column in
-                let space = String(repeating: " ", count: widths[column] - row[column].count)
-                return alignsRight[column] ? space + row[column] : row[column] + space
-            }.joined(separator: "  ").trimmingRight()
+        let room = 80 - widths.dropLast().reduce(0) { $0 + $1 + 2 }
+        if !alignsRight[last], room >= 20 { widths[last] = min(widths[last], room) }
+        return ([header] + rows).flatMap { row in
+            row[last].wrapped(to: alignsRight[last] ? .max : max(20, widths[last])).enumerated().map { index, words in
+                row.indices.map { column in
+                    let cell = column == last ? words : index == 0 ? row[column] : ""
+                    let space = String(repeating: " ", count: max(0, widths[column] - cell.count))
+                    return alignsRight[column] ? space + cell : cell + space
+                }.joined(separator: "  ").trimmingRight()
+            }
         }.joined(separator: "\n")
     }
 }
 
+extension [String] {
+    /// Pieces one behind the other, in lines of at most so many characters; a longer piece has a line of its own.
+    func filled(to width: Int) -> [String] {
+        var lines: [String] = []
+        for piece in self {
+            if let line = lines.last, line.count + 1 + piece.count <= width {
+                lines[lines.count - 1] += " " + piece
+            } else {
+                lines.append(piece)
+            }
+        }
+        return lines
+    }
+}
+
 extension String {
+    /// Lines of at most so many characters, broken between words; a longer word has a line of its own.
+    func wrapped(to width: Int) -> [String] {
+        guard count > width else { return [self] }
+        return split(separator: " ", omittingEmptySubsequences: false).map(String.init).filled(to: width)
+    }
+
     func trimmingRight() -> String {
         var text = self[...]
         while text.last == " " { text.removeLast() }

@@ -13,7 +13,7 @@ import Darwin
 /// §3; `llava/model/llava_arch.py` of Theia-4869/CDPruner. The greedy search is that of Chen et al., "Fast greedy MAP
 /// inference for determinantal point process", 2018.)
 ///
-///     K_ij = r_i cos(x_i, x_j) r_j          r: relevance, scaled to 10⁻⁶ … 1 of the sample
+///     K_ij = r_i cos(x_i, x_j) r_j          r: relevance, (r − min + 10⁻⁶) / (max − min) of the sample
 ///
 /// and then, keep times, the token whose joining makes log det K of the chosen ones largest. The published code scales
 /// over the whole batch; here each sample is scaled by itself.

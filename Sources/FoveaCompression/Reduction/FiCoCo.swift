@@ -185,7 +185,7 @@ public struct FiCoCoV: Module {
                     .number("lambda", "weight of what a patch receives from the others", default: 0.35),
                     .number("c", "how much more redundant a window's most redundant patch is", default: 2),
                     .size("window", "cells along a window's side", default: 2),
-                    .number("epsilon", "quantile from which tokens are correlated", default: 0.998),
+                    .share("epsilon", "quantile from which tokens are correlated", default: 0.998),
                 ],
                 inputs: [
                     .init("x", "[B, N, D]"), .init("positions", "[B, N]", .indices),
@@ -201,7 +201,7 @@ public struct FiCoCoV: Module {
                     FiCoCoV(
                         mode: Mode(rawValue: $0.string("mode"))!, grid: $0.grid, remove: $0.int("remove"),
                         lambda: $0.double("lambda"), boost: $0.double("c"), window: $0.int("window"),
-                        epsilon: try $0.share("epsilon"))
+                        epsilon: $0.double("epsilon"))
                 },
                 run: { method, inputs in
                     let x = try inputs.filled("x")
@@ -291,7 +291,7 @@ public struct FiCoCoL: Module {
                     .size("remove", "how many tokens go", atLeast: 0),
                     .number("beta", "weight of visual attention in redundancy", default: 0.6),
                     .number("gamma", "weight of visual attention in correlation", default: 0.6),
-                    .number("epsilon", "quantile from which tokens are correlated", default: 0.998),
+                    .share("epsilon", "quantile from which tokens are correlated", default: 0.998),
                 ],
                 inputs: [
                     .init("x", "[B, N, D]"), .init("visual_logits", "[B, H, N, N]"),
@@ -308,7 +308,7 @@ public struct FiCoCoL: Module {
                 make: {
                     FiCoCoL(
                         remove: $0.int("remove"), beta: $0.double("beta"), gamma: $0.double("gamma"),
-                        epsilon: try $0.share("epsilon"))
+                        epsilon: $0.double("epsilon"))
                 },
                 run: { method, inputs in
                     let x = try inputs.filled("x")

@@ -171,6 +171,7 @@ extension FocusScaleSampler: Compressor {
     /// comes with them.
     public func callAsFunction(_ tokens: VisualTokens) -> VisualTokens {
         if let problem = refusal(of: tokens.shape) { trap("FocusScaleSampler", problem, tokens.features) }
+        tokens.requireAllReal("FocusScaleSampler")
         let sampled = sampled(tokens.raster)
         var made = sampled.candidates.tokens(sampled.cells, features: sampled.tokens, of: tokens)
         if wishes.balance > 0 { made.losses.append(.init("balance", sampled.balanceLoss, weight: wishes.balance)) }
@@ -209,10 +210,11 @@ extension FocusScaleSampler {
             .size("width", "C of the patches", from: .axis(0, of: "norm.weight", through: { ($0 - 1) / 2 })),
             .size("hidden", "width inside the network", default: 256, from: .axis(0, of: "fc1.weight")),
         ] + FocusLLaVA.regionKeys + [
-            .number("tau", "temperature of the choice", default: 1),
-            .number("balance_weight", "of the loss that balances the scales, in training", default: 0.01),
-            .number("budget_weight", "of the loss that wants a share of the patches, in training", default: 0),
-            .number("budget_share", "the share that it wants", default: 0.4),
+            .number("tau", "temperature of the choice", default: 1, above: 0),
+            .number("balance_weight", "of the loss that balances the scales, in training", default: 0.01, atLeast: 0),
+            .number(
+                "budget_weight", "of the loss that wants a share of the patches, in training", default: 0, atLeast: 0),
+            .share("budget_share", "the share that it wants", default: 0.4),
         ],
         inputs: [.init("x", "[B, H, W, width]")],
         outputs: [
@@ -225,13 +227,6 @@ extension FocusScaleSampler {
         sampleInputs: { ["x": $0.distinct([2, 3, 4, 3])] },
         make: { configuration in
             try FocusLLaVA.check(configuration)
-            guard configuration.double("tau") > 0 else { throw configuration.error("\"tau\" must be positive") }
-            for weight in ["balance_weight", "budget_weight"] where configuration.double(weight) < 0 {
-                throw configuration.error("\"\(weight)\" must not be negative")
-            }
-            guard (0...1).contains(configuration.double("budget_share")) else {
-                throw configuration.error("\"budget_share\" must be from 0 to 1")
-            }
             return FocusScaleSampler(
                 configuration.int("width"), hidden: configuration.int("hidden"), window: configuration.int("window"),
                 scales: configuration.ints("scales"), temperature: configuration.double("tau"),

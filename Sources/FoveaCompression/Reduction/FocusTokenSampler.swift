@@ -111,6 +111,7 @@ extension FocusTokenSampler: Compressor {
     /// Patches of a raster → the chosen cells, where they are, with the patches that they cover.
     public func callAsFunction(_ tokens: VisualTokens) -> VisualTokens {
         if let problem = problem(with: tokens.shape) { trap("FocusTokenSampler", problem, tokens.features) }
+        tokens.requireAllReal("FocusTokenSampler")
         let sampled = sampled(tokens.raster)
         return sampled.candidates.tokens(sampled.kept, features: sampled.tokens, of: tokens)
     }
@@ -144,7 +145,7 @@ extension FocusTokenSampler {
             .choice(
                 "gate", "how the gradient reaches the choice", of: SelectionGate.allCases.map(\.rawValue),
                 default: .string(SelectionGate.valuePreserving.rawValue)),
-            .number("noise", "Gumbel noise of the choice in training", default: 0),
+            .number("noise", "Gumbel noise of the choice in training", default: 0, atLeast: 0),
         ],
         inputs: [.init("x", "[B, H, W, width]")],
         outputs: [
@@ -156,9 +157,6 @@ extension FocusTokenSampler {
         sampleInputs: { ["x": $0.distinct([2, 3, 4, 3])] },
         make: { configuration in
             try FocusLLaVA.check(configuration)
-            guard configuration.double("noise") >= 0 else {
-                throw configuration.error("\"noise\" must not be negative")
-            }
             return FocusTokenSampler(
                 configuration.int("width"), keyWidth: configuration.int("key_width"),
                 window: configuration.int("window"), scales: configuration.ints("scales"),

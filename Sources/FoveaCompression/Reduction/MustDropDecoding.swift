@@ -59,7 +59,7 @@ public struct MustDropKeys: TokenReducer {
         forms: [
             PublishedForm(
                 WeightLayout<MustDropKeys>("reference", []),
-                keys: [.number("fraction", "the share of tokens that are key", default: 0.08)],
+                keys: [.share("fraction", "the share of tokens that are key", default: 0.08)],
                 inputs: [.init("cls_attention", "[B, H, N]"), .init("mask", "[B, N]", .mask)],
                 outputs: [.init("keys", "[B, K]", .indices), .init("key_mask", "[B, N]", .mask)],
                 sample: ["fraction": 0.3],
@@ -69,7 +69,7 @@ public struct MustDropKeys: TokenReducer {
                         "mask": .full([2, 8], 1, dtype: .bool),
                     ]
                 },
-                make: { MustDropKeys(fraction: try $0.share("fraction")) },
+                make: { MustDropKeys(fraction: $0.double("fraction")) },
                 run: { method, inputs in
                     let n = inputs["mask"].shape[1]
                     let keys = zip(inputs["cls_attention"].members, inputs["mask"].memberFlags).map {

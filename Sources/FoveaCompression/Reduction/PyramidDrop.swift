@@ -105,11 +105,11 @@ extension PyramidDrop {
         "pyramiddrop", "keeps a share of the visual tokens at a layer of the decoder",
         forms: [
             PublishedForm(
-                WeightLayout<PyramidDrop>("reference", []), keys: [.number("ratio", "the share that remains")],
+                WeightLayout<PyramidDrop>("reference", []), keys: [.share("ratio", "the share that remains")],
                 inputs: [.init("x", "[B, N, C]"), .init("query_row_logits", "[B, H, N]")],
                 outputs: [.init("kept", "[B, K]", .indices)], sample: ["ratio": 0.5],
                 sampleInputs: { ["x": $0.uniform([2, 7, 3]), "query_row_logits": $0.uniform([2, 2, 7])] },
-                make: { PyramidDrop(ratio: try $0.share("ratio")) },
+                make: { PyramidDrop(ratio: $0.double("ratio")) },
                 run: { method, inputs in
                     ["kept": .paddedIndices(inputs["query_row_logits"].members.map { method.kept(logits: $0) })]
                 })

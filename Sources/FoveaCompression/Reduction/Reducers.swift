@@ -32,8 +32,13 @@ public struct Reducers: Sendable {
     /// Why these tokens cannot be reduced between encoder and decoder, in a few words; nil when they can. Each method is
     /// asked about the tokens as they come from the encoder.
     public func problem(with tokens: VisualTokens) -> String? {
-        self.tokens.lazy.compactMap { method in
-            method.refusal(of: tokens.shape) ?? (method as? any TokenReducer)?.problem(with: tokens)
-        }.first
+        var shape = tokens.shape
+        for method in self.tokens {
+            if let problem = method.refusal(of: shape) ?? (method as? any TokenReducer)?.problem(with: tokens) {
+                return problem
+            }
+            shape = method.outputShape(shape)
+        }
+        return nil
     }
 }

@@ -117,10 +117,10 @@ extension ReductionMethod {
                 .size("window", "patches along a window's side", default: 3, atLeast: 2),
                 .number("threshold", "the similarity from which a window is merged", default: 0.8),
                 .flag("merged_first", "whether merged tokens come first, as published", default: false),
-                .number("fraction", "the share of tokens that are key, at most what is kept", default: 0.08),
+                .share("fraction", "the share of tokens that are key, at most what is kept", default: 0.08),
             ], isGuidedByText: true
         ) { options, place, keep in
-            let share = min(try options.share("fraction"), Double(keep) / Double(place.grid.count))
+            let share = min(options.double("fraction"), Double(keep) / Double(place.grid.count))
             let filters = try place.mustDropFilters(options, keep)
             let merge = MustDropMerge(
                 window: options.int("window"), threshold: options.double("threshold"),
@@ -133,18 +133,18 @@ extension ReductionMethod {
         ReductionMethod(
             "ficoco-vl", "FiCoCo in the encoder and in the decoder",
             keys: fiCoCoV + fiCoCoL.filter { key in !fiCoCoV.contains { $0.name == key.name } } + [
-                .number("split", "which part of the reduction, as an exponent, is the encoder's", default: 0.5)
+                .share("split", "which part of the reduction, as an exponent, is the encoder's", default: 0.5)
             ], isGuidedByText: true
         ) { options, place, keep in
-            let seen = place.left(of: keep, behind: try options.share("split"))
+            let seen = place.left(of: keep, behind: options.double("split"))
             return Reducers(
                 encoder: [try place.fiCoCoV(options, seen)], decoder: [try place.fiCoCoL(options, keep, of: seen)])
         },
     ]
 
     private static let thresholds: [ConfigurationKey] = [
-        .number("alpha", "threshold of the share of all attention", default: 0.0012),
-        .number("beta", "threshold of a single word's attention", default: 0.001),
+        .number("alpha", "threshold of the share of all attention", default: 0.0012, above: 0),
+        .number("beta", "threshold of a single word's attention", default: 0.001, above: 0),
     ]
 
     private static let fiCoCoV: [ConfigurationKey] = [
@@ -152,13 +152,13 @@ extension ReductionMethod {
             "mode", "what attention is", of: FiCoCoV.Mode.allCases.map(\.rawValue), default: "probabilities"),
         .number("lambda", "weight of what a patch receives from the others", default: 0.35),
         .number("c", "how much more redundant a window's most redundant patch is", default: 2),
-        .number("epsilon", "quantile from which tokens are correlated", default: 0.998),
+        .share("epsilon", "quantile from which tokens are correlated", default: 0.998),
     ]
 
     private static let fiCoCoL: [ConfigurationKey] = [
         .number("beta", "weight of visual attention in redundancy", default: 0.6),
         .number("gamma", "weight of visual attention in correlation", default: 0.6),
-        .number("epsilon", "quantile from which tokens are correlated", default: 0.998),
+        .share("epsilon", "quantile from which tokens are correlated", default: 0.998),
     ]
 }
 
@@ -174,7 +174,7 @@ extension ReductionPlace {
             try encoderSchedule(keep, from: encoderLayers / 2),
             FiCoCoV(
                 mode: FiCoCoV.Mode(rawValue: options.string("mode"))!, grid: grid, remove: 0,
-                lambda: options.double("lambda"), boost: options.double("c"), epsilon: try options.share("epsilon")))
+                lambda: options.double("lambda"), boost: options.double("c"), epsilon: options.double("epsilon")))
     }
 
     fileprivate func fiCoCoL(_ options: Configuration, _ keep: Int, of n: Int) throws -> FiCoCoLLayers {
@@ -182,12 +182,11 @@ extension ReductionPlace {
             try decoderSchedule(keep, of: n, from: decoderLayers / 8),
             FiCoCoL(
                 remove: 0, beta: options.double("beta"), gamma: options.double("gamma"),
-                epsilon: try options.share("epsilon")))
+                epsilon: options.double("epsilon")))
     }
 
     fileprivate func mustDropFilters(_ options: Configuration, _ keep: Int) throws -> [MustDropFilter] {
         let (alpha, beta) = (options.double("alpha"), options.double("beta"))
-        guard alpha > 0, beta > 0 else { throw options.error("\"alpha\" and \"beta\" must be above 0") }
         return try cuts([3, 7, 11, 15], of: 32, keeping: keep).map {
             MustDropFilter(alpha: alpha, beta: beta, targetCount: $0.keep, layer: $0.layer)
         }

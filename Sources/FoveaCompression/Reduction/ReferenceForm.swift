@@ -31,13 +31,6 @@ extension Configuration {
     }
 
     var importance: ImportanceSource { ImportanceSource(rawValue: string("importance"))! }
-
-    /// The number of a key, when it is one that a share can be.
-    func share(_ key: String) throws -> Double {
-        let value = double(key)
-        guard (0...1).contains(value) else { throw error("\"\(key)\" must be from 0 to 1, not \(value)") }
-        return value
-    }
 }
 
 extension ModuleInputs {

@@ -69,6 +69,12 @@ public struct TokenReduction: Sendable {
             kept: kept, merges: merges, weights: weights / totals.selecting(axis: 0, places), own: own / totals)
     }
 
+    /// Whether it is one of n tokens.
+    func fits(_ n: Int) -> Bool {
+        kept.allSatisfy { $0.map((0..<n).contains) ?? true }
+            && merges.allSatisfy { (0..<n).contains($0.source) && kept.indices.contains($0.place) }
+    }
+
     /// Whether tokens are kept as they are and nothing is merged.
     var isSelection: Bool { merges.isEmpty && own == nil && !kept.contains(nil) }
 
@@ -182,6 +188,11 @@ extension VisualTokens {
     public func reduced(by reductions: [TokenReduction]) -> VisualTokens {
         guard reductions.count == batch else {
             trap("VisualTokens", "\(reductions.count) reductions for \(batch) samples", features)
+        }
+        for reduction in reductions where !reduction.fits(count) {
+            trap(
+                "VisualTokens",
+                "a reduction names tokens beyond the \(count) that there are, or places that it has not", features)
         }
         if reductions.allSatisfy({ $0.isIdentity(count) }) { return self }
         let counts = reductions.map(\.kept.count)

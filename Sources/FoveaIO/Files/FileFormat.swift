@@ -1,6 +1,6 @@
 /// The formats that hold tensors, told apart by how a file begins, and where that says nothing by its name.
 public enum FileFormat: String, Sendable, CaseIterable {
-    /// One safetensors file; also what is none of the others.
+    /// One safetensors file.
     case safetensors
     /// The index of several safetensors files.
     case safetensorsIndex
@@ -14,7 +14,7 @@ public enum FileFormat: String, Sendable, CaseIterable {
 
     /// The format of a file, by its first bytes and its name. Whether it is a sound file of that format, reading tells.
     ///
-    /// - Throws: `FileError` when the file cannot be read.
+    /// - Throws: `FileError` when the file cannot be read, or is like none of them.
     public init(of path: String) throws(FileError) {
         let file = try MappedFile(path)
         let bytes = file.bytes
@@ -34,15 +34,27 @@ public enum FileFormat: String, Sendable, CaseIterable {
             self = .cifar100
         } else if Inflater.recognisesGzip(bytes) || Self.beginsLikeIDX(bytes) {
             self = .idx
-        } else {
+        } else if path.hasSuffix(".safetensors") || Self.beginsLikeSafetensors(bytes) {
             self = .safetensors
+        } else {
+            throw FileError(
+                path: path,
+                problem: bytes.isEmpty
+                    ? "is empty"
+                    : "is of none of the formats that can be read: safetensors or its index (.json), npy, npz, IDX, CIFAR's "
+                        + "binary records (.bin), PNG")
         }
+    }
+
+    /// The length of the header in eight bytes, and the header, a JSON object.
+    private static func beginsLikeSafetensors(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        bytes.count > 8 && bytes[8] == UInt8(ascii: "{")
     }
 
     /// IDX files begin with two zero bytes and a type. A safetensors file begins with the length of its header in eight
     /// bytes, whose low two may be zeros too, and then its header.
     private static func beginsLikeIDX(_ bytes: UnsafeRawBufferPointer) -> Bool {
         bytes.count >= 4 && bytes[0] == 0 && bytes[1] == 0 && bytes[2] >= 8
-            && !(bytes.count > 8 && bytes[8] == UInt8(ascii: "{"))
+            && !beginsLikeSafetensors(bytes)
     }
 }

@@ -15,8 +15,13 @@ extension LanguageModel {
     ///   model, or that is wrong or contradicts the weights; `WeightsError` for weights that do not fit.
     public static func load(from folder: String) throws -> LanguageModel {
         let path = folder + "/config.json"
+        guard FileManager.default.fileExists(atPath: folder) else {
+            throw FileError(path: folder, problem: "there is no such folder")
+        }
         guard let data = FileManager.default.contents(atPath: path) else {
-            throw FileError(path: path, problem: "the configuration cannot be read")
+            throw FileError(
+                path: path,
+                problem: "cannot be read; expected is a published model's folder, config.json and its weights")
         }
         guard let given = try? JSONDecoder().decode([String: ConfigurationValue].self, from: data) else {
             throw FileError(path: path, problem: "is not a JSON object of configuration keys")

@@ -100,10 +100,9 @@ extension VisionLanguageModel {
         return Sequence(tokens: tokens, labels: batch.labels == nil ? [] : labels)
     }
 
-    /// The mean cross-entropy of all tokens that have a label, each predicted by the token before it. Texts without any
-    /// contribute nothing; a batch of such texts has the loss 0.
-    ///
-    /// A label counts as long as the token before it is left: text always is.
+    /// The mean cross-entropy of all tokens that have a label, each predicted by the token before it, or where reducers took that
+    /// away by the last one before it that is left. Texts without any label contribute nothing; a batch of such texts has
+    /// the loss 0.
     ///
     /// - Throws: `LanguageModelError` as `sequence`, and for a text that exceeds the context.
     public func loss(_ batch: InterleavedText, reducers: Reducers = Reducers()) throws(LanguageModelError) -> Tensor {
@@ -114,17 +113,17 @@ extension VisionLanguageModel {
             sequence.tokens, cache: &cache, injection: sequence.injection, reducers: layerReducers(reducers))
         let positions: [Double] = read.positions.scalars()
         var (rows, wanted): ([Int64], [Int64]) = ([], [])
-        for (sample, real) in read.real.enumerated() where sample < sequence.labels.count {
-            let labels = sequence.labels[sample]
-            for place in 0..<read.count where real[place] {
-                let position = positions[sample * read.count + place]
-                let next = Int(position) + 1
-                guard position == position.rounded(), next < labels.count, labels[next] != InterleavedText.ignored
-                else {
-                    continue
-                }
-                rows.append(Int64(sample * read.count + place))
-                wanted.append(Int64(labels[next]))
+        let real = read.real
+        for (sample, labels) in sequence.labels.enumerated() {
+            let left = (0..<read.count).filter { real[sample][$0] }
+                .map { (place: sample * read.count + $0, position: positions[sample * read.count + $0]) }
+                .sorted { $0.position < $1.position }
+            var before = 0  // how many of them stand before the label
+            for (place, label) in labels.enumerated() where label != InterleavedText.ignored {
+                while before < left.count, left[before].position < Double(place) { before += 1 }
+                guard before > 0 else { continue }
+                rows.append(Int64(left[before - 1].place))
+                wanted.append(Int64(label))
             }
         }
         if rows.isEmpty { (rows, wanted) = ([0], [Int64(InterleavedText.ignored)]) }

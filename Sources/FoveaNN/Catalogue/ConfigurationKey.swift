@@ -13,8 +13,8 @@ public struct ConfigurationKey: Sendable {
     enum Kind: Sendable {
         /// A whole number from the bound on.
         case size(atLeast: Int)
-        /// A number from the bound on, or above it.
-        case number(atLeast: Double?, above: Double?)
+        /// A number within bounds, where there are some.
+        case number(atLeast: Double?, above: Double?, atMost: Double?)
         case flag
         case choice([String])
         case text(expected: String, fits: @Sendable (String) -> Bool)
@@ -59,11 +59,25 @@ public struct ConfigurationKey: Sendable {
     ///   - defaultValue: what an absent key means; nil where the key is required.
     ///   - minimum: the smallest value that makes sense, if there is one.
     ///   - bound: what all values that make sense lie above, if there is such a number.
+    ///   - maximum: the largest value that makes sense, if there is one.
     public static func number(
         _ name: String, _ summary: String, default defaultValue: ConfigurationValue? = nil,
-        atLeast minimum: Double? = nil, above bound: Double? = nil
+        atLeast minimum: Double? = nil, above bound: Double? = nil, atMost maximum: Double? = nil
     ) -> ConfigurationKey {
-        ConfigurationKey(name, summary, .number(atLeast: minimum, above: bound), defaultValue, nil)
+        ConfigurationKey(
+            name, summary, .number(atLeast: minimum, above: bound, atMost: maximum), defaultValue, nil)
+    }
+
+    /// A number from 0 to 1.
+    ///
+    /// - Parameters:
+    ///   - name: the published name.
+    ///   - summary: what it sets, in a few words.
+    ///   - defaultValue: what an absent key means; nil where the key is required.
+    public static func share(
+        _ name: String, _ summary: String, default defaultValue: ConfigurationValue? = nil
+    ) -> ConfigurationKey {
+        number(name, summary, default: defaultValue, atLeast: 0, atMost: 1)
     }
 
     /// true or false.
@@ -142,12 +156,22 @@ public struct ConfigurationKey: Sendable {
         case (.size(let minimum), .int(let size)):
             return (minimum...largest).contains(size) ? nil : "must be from \(minimum) to \(largest), not \(size)"
         case (.size, _): return "must be a whole number\(orNull)"
-        case (.number(let minimum, let bound), .int), (.number(let minimum, let bound), .double):
+        case (.number(let minimum, let bound, let maximum), .int),
+            (.number(let minimum, let bound, let maximum), .double):
             let number = value.number!
+            let isAbove = number >= minimum ?? -.greatestFiniteMagnitude && number > bound ?? -.infinity
+            if isAbove, number <= maximum ?? .greatestFiniteMagnitude { return nil }
             func text(_ x: Double) -> String { Int(exactly: x).map(String.init) ?? "\(x)" }
-            if let minimum, !(number >= minimum) { return "must be \(text(minimum)) or more, not \(text(number))" }
-            if let bound, !(number > bound) { return "must be above \(text(bound)), not \(text(number))" }
-            return nil
+            let bounds =
+                switch (minimum, bound, maximum) {
+                case (let minimum?, _, let maximum?): "from \(text(minimum)) to \(text(maximum))"
+                case (let minimum?, _, nil): "\(text(minimum)) or more"
+                case (nil, let bound?, let maximum?): "above \(text(bound)) and at most \(text(maximum))"
+                case (nil, let bound?, nil): "above \(text(bound))"
+                case (nil, nil, let maximum?): "at most \(text(maximum))"
+                case (nil, nil, nil): "a finite number"
+                }
+            return "must be \(bounds), not \(text(number))"
         case (.number, _): return "must be a number\(orNull)"
         case (.flag, .bool): return nil
         case (.flag, _): return "must be true or false"

@@ -161,6 +161,7 @@ extension Module {
             var visitor = ModuleVisitor(streamKey: randomness) { path, tensor in
                 tensor.label = ParameterName.intern(path)
                 guard tensor.dtype.isDifferentiable, filter.accepts(path, tensor) else { return }
+                tape.refuseTracedOutside(tensor, "valueAndGradient")
                 tensor = tape.leaf(tensor)
                 leaf(path, tensor)
             }

@@ -95,7 +95,10 @@ public func valueAndGradient<Model: Module, Auxiliary>(
         let found = tape.gradients(of: value, along: .full(value.shape, 1, dtype: value.dtype), for: leaves)
         var gradients = OrderedDictionary<String, Tensor>(minimumCapacity: paths.count)
         for (index, path) in paths.enumerated() {
-            gradients[path] = found[index] ?? .zeros(leaves[index].shape, dtype: leaves[index].dtype)
+            let gradient = found[index] ?? .zeros(leaves[index].shape, dtype: leaves[index].dtype)
+            guard gradients.updateValue(gradient, forKey: path) == nil else {
+                trap("valueAndGradient", "two parameters of \(Model.self) have the path \(path)", leaves[index])
+            }
         }
         return (value.detached, Gradients(gradients), auxiliary)
     }

@@ -32,8 +32,8 @@ public struct GradientCheck: Sendable {
         public let relativeError: Double
     }
 
-    /// Whether every derivative is within the tolerance, and nothing made comparing pointless. NaN never is.
-    public var passed: Bool { maxRelativeError <= tolerance && problem == nil }
+    /// Whether derivatives were compared, every one is within the tolerance, and nothing made comparing pointless. NaN never is.
+    public var passed: Bool { worst != nil && maxRelativeError <= tolerance && problem == nil }
 
     /// A check of nothing yet.
     ///

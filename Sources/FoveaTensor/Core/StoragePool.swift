@@ -83,7 +83,20 @@ public enum StoragePool {
         if let fresh = aligned(size) { return fresh }
         trim()
         if let fresh = aligned(size) { return fresh }
-        fatalError("Fovea: no memory for a buffer of \(size) bytes (\(statistics.liveBytes) bytes are in use)")
+        endWithoutMemory(size, for: "a buffer")
+    }
+
+    /// Told before the program ends for want of memory. A command may end itself in its own way instead.
+    package static func whenMemoryEnds(_ handler: @escaping @Sendable (_ problem: String) -> Void) {
+        shortage.withLock { $0 = handler }
+    }
+
+    private static let shortage = Lock<(@Sendable (String) -> Void)?>(nil)
+
+    fileprivate static func endWithoutMemory(_ bytes: Int, for purpose: String) -> Never {
+        let problem = "no memory for \(purpose) of \(bytes) bytes (\(statistics.liveBytes) bytes are in use)"
+        shortage.withLock { $0 }?(problem)
+        fatalError("Fovea: " + problem)
     }
 
     static func release(_ pointer: UnsafeMutableRawPointer, _ bytes: Int) {
@@ -161,7 +174,7 @@ package final class Storage: @unchecked Sendable {
 /// Calls `body` with working memory of so many bytes, 64-byte aligned, that stays with this thread and its cache. Not for
 /// what calls ops: they may need it themselves.
 func withScratch(_ bytes: Int, _ body: (UnsafeMutableRawPointer) -> Void) {
-    guard let memory = ck_take_scratch(bytes) else { fatalError("Fovea: no memory for \(bytes) bytes to work in") }
+    guard let memory = ck_take_scratch(bytes) else { StoragePool.endWithoutMemory(bytes, for: "work") }
     defer { ck_return_scratch(memory) }
     body(memory)
 }

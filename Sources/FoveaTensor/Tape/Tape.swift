@@ -141,6 +141,11 @@ package final class Tape {
         return nil
     }
 
+    /// Traps when a tensor that this tape is to trace is traced by one around it.
+    package func refuseTracedOutside(_ tensor: Tensor, _ caller: String) {
+        if outer != nil { Tape.refuseTraced([tensor], caller) }
+    }
+
     /// Traps when one of the values is traced by a tape that is still open on this thread.
     package static func refuseTraced(_ tensors: [Tensor], _ caller: String) {
         var open = ThreadState.innermostTape

@@ -78,7 +78,7 @@ public struct AdamW: Optimizer {
     ///   - beta1: β₁, how much of the mean of the gradients stays at each step.
     ///   - beta2: β₂, how much of the mean of their squares stays.
     ///   - epsilon: ε, which keeps the divisor away from zero.
-    ///   - weightDecay: λ of the matrices; norms, biases and embeddings do not decay.
+    ///   - weightDecay: λ of the matrices; norms, biases, latents and learned positions do not decay.
     ///   - groups: instead of that, groups of one's own.
     public init(
         learningRate: Schedule, beta1: Double = 0.9, beta2: Double = 0.999, epsilon: Double = 1e-8,

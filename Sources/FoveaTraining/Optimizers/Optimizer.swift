@@ -11,7 +11,7 @@ public protocol Optimizer: Sendable {
     /// Everything the next update depends on besides the model and the options, by name: for checkpoints.
     var state: OrderedDictionary<String, Tensor> { get }
 
-    /// One step. Parameters without a gradient stay as they are; storage that nobody else refers to is updated in place.
+    /// One step. Parameters without a gradient stay as they are, and a gradient without its parameter traps; storage that nobody else refers to is updated in place.
     mutating func update<Model: Module>(_ model: inout Model, along gradients: Gradients)
 
     /// Takes the step and the state of an earlier optimizer of the same kind and options.
@@ -83,13 +83,22 @@ func forEachUpdate<Model: Module>(
     _ model: inout Model, _ gradients: Gradients, _ groups: [ParameterGroup],
     _ body: (String, inout Tensor, Tensor, ParameterGroup) -> Void
 ) {
+    var taken = 0
     model.forEachParameter { path, parameter in
         guard let gradient = gradients[path] else { return }
+        taken += 1
         guard gradient.shape == parameter.shape, gradient.dtype == parameter.dtype else {
             trap("update", "the gradient of \(path) does not fit the parameter", gradient, parameter)
         }
         guard let group = groups.first(where: { $0.filter(path, parameter) }) else { return }
         parameter.makeUnique()
         body(path, &parameter, gradient.contiguous(), group)
+    }
+    guard taken == gradients.tensors.count else {
+        let known = Set(model.parameters.keys)
+        let strays = gradients.tensors.keys.filter { !known.contains($0) }
+        trap(
+            "update",
+            "gradients of \(strays.joined(separator: ", ")), which \(Model.self) does not have: of another model?")
     }
 }

@@ -20,7 +20,7 @@ public struct SGD: Optimizer {
     ///   - learningRate: η as a function of the step.
     ///   - momentum: μ, how much of the velocity stays at each step.
     ///   - nesterov: whether the momentum is Nesterov's.
-    ///   - weightDecay: λ of the matrices; norms, biases and embeddings do not decay.
+    ///   - weightDecay: λ of the matrices; norms, biases, latents and learned positions do not decay.
     ///   - groups: instead of that, groups of one's own.
     public init(
         learningRate: Schedule, momentum: Double = 0, nesterov: Bool = false, weightDecay: Double = 0,
