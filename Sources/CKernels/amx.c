@@ -362,47 +362,11 @@ static struct operand left_of(const struct ck_product *x, size_t group) {
     return (struct operand){(const float *)x->a + (ptrdiff_t)group * x->a_group, x->a_row, x->a_column, x->a_run, x->a_run_step, 0, 0};
 }
 
-// Which operand is packed in strips that stay while the other passes by, SIDE lanes of it at a time. The passing one is packed
-// while tiles multiply, the staying one is not: it is the smaller.
-static int holds_left(const struct ck_product *x) { return x->groups == 1 && x->m <= x->n; }
-
-// Elements of what is packed of SIDE lanes.
-static size_t panel_of(const struct ck_product *x, int is_left) {
-    return chunks_of(x->k) * chunk_of(!is_left && x->is_b_bfloat16 ? 1 : PIECES);
-}
-
 static size_t workspace(const struct ck_product *x) {
     if (!x->in_pieces || x->k == 0) return ck_table_v4.product_workspace[0](x);
     const size_t marks = (x->m * x->groups + x->n + 63) / 64 * 64;
-    const int holds = holds_left(x);
-    const size_t packed = panels_of(holds ? x->m : x->n) * panel_of(x, holds) + 2 * panel_of(x, !holds);
-    return packed * sizeof(uint16_t) + 2 * SIDE * SIDE * sizeof(float) + marks;
-}
-
-// What is written of C, one tile after the other.
-struct writing {
-    const struct ck_product *product;
-    float *sums;  // of two tiles in turn
-    size_t count;
-    struct pending pending;
-};
-
-// The tile of C that begins at row i of a group and column j: of packed lanes of A and of B. The first block of k adds to the
-// addend, the others to what is there.
-INLINE void write_tile(struct writing *w, size_t group, size_t i, size_t j, const uint16_t *a, const uint16_t *b, size_t chunks,
-                       int is_first, struct packing *next) {
-    const struct ck_product *x = w->product;
-    const size_t rows = x->m - i < SIDE ? x->m - i : SIDE, columns = x->n - j < SIDE ? x->n - j : SIDE;
-    float *const sums = w->sums + w->count++ % 2 * SIDE * SIDE;
-    float *const c = (float *)x->c + (ptrdiff_t)group * x->c_group + (ptrdiff_t)i * x->c_row + (ptrdiff_t)j;
-    const float *const addend = x->addend ? (const float *)x->addend + (ptrdiff_t)i * x->addend_row + j : 0;
-    // Twice, since the compiler then knows how many pieces there are.
-    if (x->is_b_bfloat16) multiply_tiles(a, b, 1, chunks, sums, &w->pending, next);
-    else multiply_tiles(a, b, PIECES, chunks, sums, &w->pending, next);
-    w->pending = (struct pending){
-        sums, is_first ? addend : c, c, is_first ? x->addend_row : x->c_row, x->c_row, rows,
-        {first_lanes(columns < LANES ? columns : LANES), columns > LANES ? first_lanes(columns - LANES) : 0},
-    };
+    const size_t chunk = panels_of(x->n) * chunk_of(x->is_b_bfloat16 ? 1 : PIECES) + 2 * chunk_of(PIECES);
+    return chunks_of(x->k) * chunk * sizeof(uint16_t) + 2 * SIDE * SIDE * sizeof(float) + marks;
 }
 
 static void product(const struct ck_product *x, void *memory) {
@@ -411,46 +375,55 @@ static void product(const struct ck_product *x, void *memory) {
         return;
     }
     const struct operand b = {x->b, x->b_column, x->b_row, 0, 0, 1, x->is_b_bfloat16};
-    const int holds = holds_left(x);
-    const size_t blocks = (x->k + BLOCK - 1) / BLOCK;
-    const size_t staying = panel_of(x, holds), passing = panel_of(x, !holds);
-    const size_t staying_lanes = holds ? x->m : x->n, passing_lanes = holds ? x->n : x->m;
-    uint16_t *const strip = memory, *const beside = strip + panels_of(staying_lanes) * staying;
-    struct writing w = {.product = x, .sums = (float *)(beside + 2 * passing)};
-    uint8_t *const row_marks = (uint8_t *)(w.sums + 2 * SIDE * SIDE), *const column_marks = row_marks + x->m * x->groups;
+    const size_t blocks = (x->k + BLOCK - 1) / BLOCK, pieces = pieces_of(&b);
+    // What is packed at a time of SIDE rows, and of as many columns.
+    const size_t size = chunks_of(x->k) * chunk_of(PIECES), panel = chunks_of(x->k) * chunk_of(pieces);
+    uint16_t *const right = memory, *const left = right + panels_of(x->n) * panel;
+    float *const sums = (float *)(left + 2 * size);
+    uint8_t *const row_marks = (uint8_t *)(sums + 2 * SIDE * SIDE), *const column_marks = row_marks + x->m * x->groups;
     memset(row_marks, 0, x->m * x->groups + x->n);
+    struct pending pending = {0};
+    size_t tile = 0;
     configure();
-    for (size_t start = 0; start < staying_lanes; start += STRIP) {
-        const size_t lanes = staying_lanes - start < STRIP ? staying_lanes - start : STRIP;
+    for (size_t j = 0; j < x->n; j += STRIP) {
+        const size_t n = x->n - j < STRIP ? x->n - j : STRIP;
         for (size_t block = 0; block < blocks; block++) {
             const size_t first = x->k * block / blocks, k = x->k * (block + 1) / blocks - first;
             const size_t chunks = (k + DEPTH - 1) / DEPTH;
+            for (size_t column = 0; column < n; column += SIDE) {
+                pack(packing(&b, j + column, n - column, first, k, right + column / SIDE * panel, column_marks));
+            }
             for (size_t group = 0; group < x->groups; group++) {
                 const struct operand a = left_of(x, group);
-                const struct operand *const stays = holds ? &a : &b, *const passes = holds ? &b : &a;
+                float *const to = (float *)x->c + (ptrdiff_t)group * x->c_group + j;
                 uint8_t *const marks = row_marks + group * x->m;
-                if (group == 0) {
-                    for (size_t lane = 0; lane < lanes; lane += SIDE) {
-                        pack(packing(stays, start + lane, lanes - lane, first, k, strip + lane / SIDE * staying,
-                                     holds ? marks : column_marks));
-                    }
-                }
-                struct packing next = packing(passes, 0, passing_lanes, first, k, beside, holds ? column_marks : marks);
-                for (size_t at = 0; at < passing_lanes; at += SIDE) {
+                struct packing next = packing(&a, 0, x->m, first, k, left, marks);
+                for (size_t i = 0; i < x->m; i += SIDE) {
+                    const size_t rows = x->m - i < SIDE ? x->m - i : SIDE;
                     pack(next);
-                    uint16_t *const here = next.to, *const there = here == beside ? beside + passing : beside;
-                    next = at + SIDE < passing_lanes
-                        ? packing(passes, at + SIDE, passing_lanes - at - SIDE, first, k, there, next.marks) : (struct packing){0};
-                    for (size_t lane = 0; lane < lanes; lane += SIDE) {
-                        const uint16_t *const held = strip + lane / SIDE * staying;
-                        if (holds) write_tile(&w, group, start + lane, at, held, here, chunks, block == 0, &next);
-                        else write_tile(&w, group, at, start + lane, here, held, chunks, block == 0, &next);
+                    uint16_t *const here = next.to, *const beside = here == left ? left + size : left;
+                    next = i + SIDE < x->m ? packing(&a, i + SIDE, x->m - i - SIDE, first, k, beside, marks) : (struct packing){0};
+                    float *c = to + (ptrdiff_t)i * x->c_row;
+                    const float *addend = x->addend ? (const float *)x->addend + (ptrdiff_t)i * x->addend_row + j : 0;
+                    if (block > 0) addend = c;
+                    const ptrdiff_t dr = block > 0 ? x->c_row : x->addend_row;
+                    for (size_t column = 0; column < n; column += SIDE) {
+                        const size_t columns = n - column < SIDE ? n - column : SIDE;
+                        float *const own = sums + tile++ % 2 * SIDE * SIDE;
+                        const uint16_t *const beneath = right + column / SIDE * panel;
+                        // Twice, since the compiler then knows how many pieces there are.
+                        if (pieces == 1) multiply_tiles(here, beneath, 1, chunks, own, &pending, &next);
+                        else multiply_tiles(here, beneath, PIECES, chunks, own, &pending, &next);
+                        pending = (struct pending){
+                            own, addend ? addend + column : 0, c + column, dr, x->c_row, rows,
+                            {first_lanes(columns < LANES ? columns : LANES), columns > LANES ? first_lanes(columns - LANES) : 0},
+                        };
                     }
                 }
             }
         }
     }
-    finish(&w.pending, SIDE);
+    finish(&pending, SIDE);
     _tile_release();
     if (!memchr(row_marks, 1, x->m * x->groups + x->n)) return;
     for (size_t group = 0; group < x->groups; group++) {

@@ -126,9 +126,13 @@ extension PatchMerger {
             widthKey: "context_dim", sample: ["dim": 3, "context_dim": 4, "spatial_merge_size": 2],
             sampleInputs: { ["x": $0.uniform([8, 4])] },
             make: {
-                PatchMerger(
-                    $0.int("context_dim"), outputs: $0.int("dim"), mergeSize: $0.int("spatial_merge_size"),
-                    norm: norm, key: $0.key)
+                let (width, side) = ($0.int("context_dim"), $0.int("spatial_merge_size"))
+                guard side <= 1 << 10, width * side * side <= 1 << 20 else {
+                    throw $0.error(
+                        "blocks of \(side) × \(side) patches (\"spatial_merge_size\") of width \(width) have more than \(1 << 20) numbers"
+                    )
+                }
+                return PatchMerger(width, outputs: $0.int("dim"), mergeSize: side, norm: norm, key: $0.key)
             },
             run: { ["tokens": $0($1["x"])] })
     }

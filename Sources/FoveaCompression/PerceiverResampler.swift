@@ -160,7 +160,10 @@ public struct PerceiverResampler: Module {
     /// What the layers attend to: tokens [B, N, F, V, C], projected and with their embeddings → [B·N, F·V, D].
     private func context(_ x: Tensor) -> Tensor {
         guard x.rank == 5, x.shape[4] == inputWidth else {
-            trap("PerceiverResampler", "tokens [B, N, F, V, \(inputWidth)] are needed", x)
+            trap(
+                "PerceiverResampler",
+                "tokens [B, N, F, V, \(inputWidth)] are needed, or [B, N, \(inputWidth)] of one medium with a mask or nil",
+                x)
         }
         let (batch, media, frames) = (x.shape[0], x.shape[1], x.shape[2])
         var y = modalityProjection?.callAsFunction(x) ?? x

@@ -20,6 +20,15 @@ struct SeatedReducers {
         }
     }
 
+    /// Traps where one of the reducers works behind the last of so many layers alone: it would do nothing, and look as if it
+    /// cost nothing.
+    static func check(_ reducers: [any LayerReducer], depth: Int, in model: String) {
+        for reducer in reducers where (0..<depth).allSatisfy({ reducer.seat(inLayer: $0) == nil }) {
+            guard let layer = (depth..<depth + 256).first(where: { reducer.seat(inLayer: $0) != nil }) else { continue }
+            trap(model, "\(type(of: reducer)) works in layer \(layer) alone, counted from 0; there are \(depth)")
+        }
+    }
+
     /// What those of one seat leave of the tokens. Traps where batch or width change.
     func reduced(_ tokens: LayerTokens, at seat: LayerSeat, attention: LayerAttention) -> LayerTokens {
         var tokens = tokens

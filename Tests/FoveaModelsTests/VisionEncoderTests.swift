@@ -125,6 +125,7 @@ private func pictures(_ shape: [Int]) -> Tensor {
         #expect(published["encoder.layers.2.self_attn.out_proj.bias"]?.shape == [8])
         var file = NamedTensors(uniqueKeysWithValues: published.map { ("vision_model." + $0.key, $0.value) })
         file["text_model.final_layer_norm.weight"] = .ones([4])
+        file["vision_model.embeddings.position_ids"] = .arange(10, dtype: .int64).unsqueezed(0)
         var loaded = VisionEncoder(sizes(.clip), key: RandomKey(seed: 9)).cast(to: .float64)
         let report = try loaded.load(from: file, source: "a test", layout: .clip)
         #expect(report.prefix == "vision_model." && report.isComplete)

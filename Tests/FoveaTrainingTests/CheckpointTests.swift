@@ -25,7 +25,7 @@ private func records(_ folder: String) throws -> [StepRecord] {
 private func expectNoCheckpoint<Model: Module>(
     for state: inout TrainingState<Model>, in folder: String, sourceLocation: SourceLocation = #_sourceLocation
 ) throws {
-    let found = try CheckpointStore(run: folder).restore(&state)
+    let found = try CheckpointStore(run: folder).restore(&state) { _ in }
     #expect(!found, sourceLocation: sourceLocation)
 }
 
@@ -147,7 +147,7 @@ private struct Misshapen: Optimizer {
         try withTemporaryFolder { folder in
             let state = try trainTiny(folder, tinySettings(7)).state
             var restored = tinyState()
-            #expect(try CheckpointStore(run: folder).restore(&restored))
+            #expect(try CheckpointStore(run: folder).restore(&restored) { _ in })
             #expect(StateBits(restored) == StateBits(state))
             #expect(restored.seconds == state.seconds && restored.peakBytes == state.peakBytes)
             #expect(
@@ -175,10 +175,10 @@ private struct Misshapen: Optimizer {
             try truncate(leftover + "/model.safetensors", by: 5)
             var state = tinyState()
             #expect(CheckpointStore(run: folder).steps == [20, 10])
-            #expect(CheckpointStore(run: folder).restoreForReading(&state))
+            #expect(CheckpointStore(run: folder).restoreForReading(&state) { _ in })
             // Reading leaves the folder to the process that may be writing to it.
             #expect(state.step == 20 && exists(leftover))
-            #expect(try CheckpointStore(run: folder).restore(&state))
+            #expect(try CheckpointStore(run: folder).restore(&state) { _ in })
             #expect(state.step == 20 && !exists(leftover))
             #expect(names(folder + "/checkpoints") == ["step-00000010", "step-00000020"])
         }
@@ -283,7 +283,7 @@ private struct Misshapen: Optimizer {
             try truncate(folder + "/checkpoints/step-00000020/model.safetensors", by: 4)
             try trainTiny(folder, tinySettings(20), opening: .resume)
             var state = tinyState()
-            #expect(try CheckpointStore(run: folder).restore(&state))
+            #expect(try CheckpointStore(run: folder).restore(&state) { _ in })
             #expect(StateBits(state) == StateBits(last))
             #expect(names(folder + "/checkpoints") == ["step-00000010", "step-00000020"])
         }
@@ -301,7 +301,7 @@ private struct Misshapen: Optimizer {
             let outcome = try trainTiny(folder, settings, opening: .resume, stopAt: 25).outcome
             #expect(outcome == .stopped(step: 25))
             var state = tinyState()
-            #expect(try CheckpointStore(run: folder).restore(&state))
+            #expect(try CheckpointStore(run: folder).restore(&state) { _ in })
             #expect(state.step == 25)
         }
     }

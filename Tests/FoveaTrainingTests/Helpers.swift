@@ -126,7 +126,7 @@ func trainTiny(
 ) throws -> (outcome: TrainingOutcome, state: TrainingState<TinyReader>) {
     var state = tinyState(dropout: dropout)
     let run = try RunFolder(folder, opening)
-    _ = try CheckpointStore(run: folder, keepLast: settings.keepCheckpoints).restore(&state)
+    _ = try CheckpointStore(run: folder, keepLast: settings.keepCheckpoints).restore(&state) { _ in }
     let trainer = Trainer(task: tinyTask(), settings: settings, folder: run, key: RandomKey(seed: 9))
     var done = state.step
     let outcome = try trainer.run(

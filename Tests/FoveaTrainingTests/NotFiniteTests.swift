@@ -46,7 +46,7 @@ private struct Special: TrainingTask {
         change(&settings)
         var state = tinyState()
         let run = try RunFolder(folder, FileManager.default.fileExists(atPath: folder) ? .resume : .new)
-        _ = try CheckpointStore(run: folder).restore(&state)
+        _ = try CheckpointStore(run: folder).restore(&state) { _ in }
         var done = state.step
         _ = try Trainer(task: task, settings: settings, folder: run, key: RandomKey(seed: 9))
             .run(

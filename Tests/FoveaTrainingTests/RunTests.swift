@@ -26,7 +26,7 @@ import Darwin
             let run = try RunFolder(folder + "/a/b", .new)
             #expect(run.path == folder + "/a/b" && exists(folder + "/a/b"))
             #expect(run.file("report.json") == folder + "/a/b/report.json")
-            #expect(!RunFolder.holdsRun(run.path))
+            #expect(!RunFolder.isRun(run.path))
         }
     }
 
@@ -34,14 +34,28 @@ import Darwin
     func newOnExisting() throws {
         try withTemporaryFolder { folder in
             _ = try RunFolder(folder, .new)
-            for name in ["recipe.yaml", "metrics.jsonl", "checkpoints", "model.safetensors", "report.json"] {
+            for name in ["recipe.yaml", "metrics.jsonl", "checkpoints"] {
                 try write(folder + "/" + name)
-                #expect(RunFolder.holdsRun(folder))
+                #expect(RunFolder.isRun(folder))
                 let error = try #require(throws: FileError.self) { _ = try RunFolder(folder, .new) }
                 #expect(error.description.contains("--resume") && error.description.contains("--overwrite"))
                 #expect(try String(contentsOfFile: folder + "/" + name, encoding: .utf8) == "x")
                 try FileManager.default.removeItem(atPath: folder + "/" + name)
             }
+        }
+    }
+
+    @Test(
+        "what is called as a run's files are, and is of no run, is not touched",
+        arguments: [RunFolder.Opening.new, .resume, .overwrite])
+    func foreign(_ opening: RunFolder.Opening) throws {
+        try withTemporaryFolder { folder in
+            // A published model.
+            try write(folder + "/model.safetensors")
+            try write(folder + "/config.json")
+            let error = try #require(throws: FileError.self) { _ = try RunFolder(folder, opening) }
+            #expect(error.description.contains("holds model.safetensors, and no run"))
+            #expect(names(folder) == ["model.safetensors", "config.json"])
         }
     }
 
@@ -69,7 +83,7 @@ import Darwin
             try FileManager.default.createDirectory(atPath: folder + "/pictures", withIntermediateDirectories: true)
             _ = try RunFolder(folder, .overwrite)
             #expect(names(folder).subtracting([".lock"]) == ["notes.txt", "model.safetensors.old", "pictures"])
-            #expect(!RunFolder.holdsRun(folder))
+            #expect(!RunFolder.isRun(folder))
         }
     }
 

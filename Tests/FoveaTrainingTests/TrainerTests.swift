@@ -240,7 +240,7 @@ private struct Wishing: TrainingTask {
             #expect(outcome == .stopped(step: 13) && state.step == 13)
             #expect(CheckpointStore(run: folder).steps == [13, 10])
             var restored = tinyState()
-            #expect(try CheckpointStore(run: folder).restore(&restored))
+            #expect(try CheckpointStore(run: folder).restore(&restored) { _ in })
             #expect(StateBits(restored) == StateBits(state))
         }
     }

@@ -19,7 +19,7 @@ struct ApplyCommand: ParsableCommand {
     @Option(help: "Whose configuration and names.")
     var layout: String
 
-    @Option(help: "The configuration, a JSON object.")
+    @Option(help: "The configuration: a file that holds a JSON object.")
     var config: String
 
     @Option(help: "The weights, if there are any: a safetensors file, the index of several, or the folder of either.")
@@ -47,6 +47,8 @@ struct ApplyCommand: ParsableCommand {
         guard let dtype = DType(rawValue: dtype), dtype.isDifferentiable else {
             throw CommandError("--dtype \(dtype): expected is float32 or float64")
         }
+        try Destinations.check(
+            ["--output": output, "--gradients": gradients, "--export": export], inputs: [inputs, weights, config])
         let instance = try PublishedModule(module, layout: layout)
             .instance(weights: weights, config: config, dtype: dtype)
         var given: NamedTensors = [:]

@@ -14,7 +14,8 @@ struct BenchCommand: ParsableCommand {
             valueName: "name"))
     var names: [String] = []
 
-    @Option(help: "Seconds to measure each for.")
+    // Unconditional here and in other commands: -1 is a number that is out of range, not an option that is unknown.
+    @Option(parsing: .unconditional, help: "Seconds to measure each for.")
     var seconds = 1.0
 
     @Flag(help: "Print JSON.")
@@ -34,7 +35,7 @@ struct BenchCommand: ParsableCommand {
     func run() throws {
         try threads.apply()
         guard seconds > 0, seconds <= 3600 else {
-            throw CommandError("--seconds \(seconds): expected is a time above 0")
+            throw CommandError("--seconds \(seconds): expected is a time above 0, up to 3600")
         }
         let known = Benchmark.all + Benchmark.byVisualTokens + Benchmark.reducers + Benchmark.inDecoder
         if let stray = names.first(where: { name in !known.contains { $0.name == name } }) {

@@ -61,6 +61,7 @@ struct CompressCommand: ParsableCommand {
 
     func run() throws {
         try threads.apply()
+        try Destinations.check(["--output": output, "--preview": preview], inputs: [input, weights])
         let source = try PatchSource(input, grid: grid, patchSize: patchSize)
         let compressor = try compressor(for: source.tokens)
         let reduced = withoutGradient { compressor(source.tokens) }
@@ -72,11 +73,11 @@ struct CompressCommand: ParsableCommand {
         ]
         if let weights = reduced.provenance?.weights { outputs["provenance"] = weights.cast(to: .float32) }
         let drawing = preview.map { _ in CompressionPreview(source, provenance).pixels }
-        try writeSafetensors(outputs, metadata: ["format": "pt", "method": method], to: output)
-        if let preview, let drawing { try writePNG(drawing, to: preview) }
         let summary = Summary(
             method: method, patches: source.tokens.count, tokens: provenance.counts,
             multiplyAdds: compressor.cost(source.tokens.shape).multiplyAdds)
+        try writeSafetensors(outputs, metadata: ["format": "pt", "method": method], to: output)
+        if let preview, let drawing { try writePNG(drawing, to: preview) }
         if json { printJSON(summary) } else { print(text(summary)) }
     }
 

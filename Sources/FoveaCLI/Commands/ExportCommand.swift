@@ -27,7 +27,10 @@ struct ExportCommand: ParsableCommand {
     @Option(help: "Whose weights these are, such as perceiver-resampler, where the path is no run.")
     var module: String?
 
-    @Option(help: "That module's configuration, a JSON object; as the weights and the defaults say unless given.")
+    @Option(
+        help:
+            "That module's configuration, a file that holds a JSON object; as the weights and the defaults say unless given."
+    )
     var config: String?
 
     @Option(help: "The type that floating-point weights are stored in: float32, bfloat16 or float16.")
@@ -48,6 +51,15 @@ struct ExportCommand: ParsableCommand {
         }
         guard maxShardBytes ?? 1 > 0 else {
             throw CommandError("--max-shard-bytes \(maxShardBytes!): expected is more than 0")
+        }
+        if maxShardBytes == nil { try Destinations.check(["--output": output], inputs: [path, config]) }
+        // A run's model is not to become its compressor.
+        let place = URL(fileURLWithPath: output)
+        if maxShardBytes == nil
+            ? RunFolder.isRun(place.deletingLastPathComponent().path) && RunFolder.writes(place.lastPathComponent)
+            : RunFolder.isRun(output)
+        {
+            throw CommandError("--output \(output): that is a run's own; name another place")
         }
         let (weights, origin) = try module.map(ofFile) ?? ofRun()
         let metadata = origin.merging(["layout": layout, "fovea": foveaVersion, "format": "pt"]) { $1 }

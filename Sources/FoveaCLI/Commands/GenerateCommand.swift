@@ -17,19 +17,19 @@ struct GenerateCommand: ParsableCommand {
     @Option(help: "Token ids of the prompt, separated by commas.")
     var ids: String
 
-    @Option(help: "The most tokens to add.")
+    @Option(parsing: .unconditional, help: "The most tokens to add.")
     var limit = 32
 
-    @Option(help: "Temperature; 0 takes the likeliest token.")
+    @Option(parsing: .unconditional, help: "Temperature; 0 takes the likeliest token.")
     var temperature = 0.0
 
-    @Option(help: "Draw from so many of the likeliest tokens.")
+    @Option(parsing: .unconditional, help: "Draw from so many of the likeliest tokens.")
     var topK: Int?
 
-    @Option(help: "Draw from the likeliest tokens that have this probability together.")
+    @Option(parsing: .unconditional, help: "Draw from the likeliest tokens that have this probability together.")
     var topP: Double?
 
-    @Option(help: "The seed of the draws.")
+    @Option(parsing: .unconditional, help: "The seed of the draws.")
     var seed: UInt64 = 0
 
     @Option(help: "Token ids that end the text, separated by commas.")
@@ -65,6 +65,7 @@ struct GenerateCommand: ParsableCommand {
         let sampling = Sampling(temperature: temperature, topK: topK, topP: topP, seed: seed)
         let clock = ContinuousClock()
         let begin = clock.now
+        try Destinations.check(["--logits": logits])
         let model = try LanguageModel.load(from: folder)
         let loaded = clock.now - begin
         let tokens = try model.tokens([prompt])
@@ -73,6 +74,11 @@ struct GenerateCommand: ParsableCommand {
             guard prompt.count <= model.options.contextLength else {
                 throw CommandError(
                     "--ids: \(prompt.count) tokens; the context holds \(model.options.contextLength)")
+            }
+            guard prompt.count + limit <= model.options.contextLength + 1 else {
+                throw CommandError(
+                    "--limit \(limit): \(prompt.count) tokens and so many more exceed the context of \(model.options.contextLength)"
+                )
             }
             try writeSafetensors(["logits": model(embeddings: tokens.features)], to: logits)
         }

@@ -12,7 +12,7 @@ struct GradcheckCommand: ParsableCommand {
     @Option(help: "Only names that contain this text.")
     var only: String?
 
-    @Option(help: "The seed of the inputs.")
+    @Option(parsing: .unconditional, help: "The seed of the inputs.")
     var seed: UInt64 = 0
 
     @Flag(help: "Print JSON.")

@@ -4,6 +4,7 @@ import Fovea
 /// How much memory a command may take.
 struct MemoryOptions: ParsableArguments {
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "The most memory to train with, such as 2G or 500M; a run that would need more does not start.",
             valueName: "size"))

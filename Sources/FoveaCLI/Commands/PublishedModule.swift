@@ -55,7 +55,8 @@ struct PublishedModule {
 
     private func configuration(_ path: String) throws -> [String: ConfigurationValue] {
         guard let data = FileManager.default.contents(atPath: path) else {
-            throw FileError(path: path, problem: "the configuration cannot be read")
+            throw FileError(
+                path: path, problem: "the configuration cannot be read; expected is a file that holds a JSON object")
         }
         // A parity case keeps its configuration one level down.
         if let parsed = try? JSONDecoder().decode(ParityCase.self, from: data) { return parsed.config }

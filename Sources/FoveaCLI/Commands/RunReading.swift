@@ -28,8 +28,13 @@ struct SavedRun<Opened: RunnableExperiment> {
                 throw FileError(path: path.given, problem: "is not a checkpoint; expected a folder step-<number>")
             }
             try store.restore(step, into: &state)
-        } else if !store.restoreForReading(&state) {
-            throw FileError(path: path.given, problem: "has no checkpoint yet")
+        } else {
+            var problem: String?
+            guard store.restoreForReading(&state, passedOver: { problem = problem ?? "\($0)" }) else {
+                throw FileError(
+                    path: path.given,
+                    problem: problem.map { "has no checkpoint that can be used: \($0)" } ?? "has no checkpoint yet")
+            }
         }
         (model, step) = (state.result, state.step)
     }

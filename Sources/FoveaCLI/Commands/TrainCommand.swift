@@ -58,7 +58,13 @@ struct TrainCommand: ParsableCommand {
         let path = output ?? resolved.optionalText("output.folder") ?? "runs/" + resolved.name
         let opening: RunFolder.Opening = resume ? .resume : overwrite ? .overwrite : .new
         // A file that is not one of results is found before training, not after it.
-        if let results = resolved.optionalText("output.results") { _ = try ResultsFile(results).results() }
+        if let results = resolved.optionalText("output.results") {
+            let (place, own) = (Destinations.place(of: results), Destinations.place(of: path))
+            guard !place.hasPrefix(own + "/") || !RunFolder.writes(String(place.dropFirst(own.count + 1))) else {
+                throw resolved.error("output.results", "\(results) is one of the run's own files; name another")
+            }
+            _ = try ResultsFile(results).results()
+        }
         let folder = try RunFolder(path, opening)
         if resume { try checkSameRecipe(resolved, folder) }
 
@@ -237,8 +243,12 @@ extension TrainingReport {
     /// What came out, in one line.
     var headline: String {
         var parts: [String] = []
-        if let testAccuracy { parts.append("test accuracy \(testAccuracy.percent)") }
-        if let testSamples, let testLoss { parts[0] += " (\(testSamples) answers, loss \(testLoss.fixed(4)))" }
+        if let testAccuracy {
+            let more = testSamples.flatMap { samples in
+                testLoss.map { " (\(samples) answers, loss \($0.fixed(4)))" }
+            }
+            parts.append("test accuracy \(testAccuracy.percent)\(more ?? "")")
+        }
         if let validationAccuracy { parts.append("validation accuracy \(validationAccuracy.percent)") }
         return (parts + ["training \(trainAccuracy.percent)"]).joined(separator: ", ")
     }

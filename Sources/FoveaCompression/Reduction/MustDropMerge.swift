@@ -107,7 +107,8 @@ public struct MustDropMerge: TokenReducer {
     /// The cosines within windows; what is merged depends on the picture.
     public func cost(_ input: TokenShape) -> Cost {
         guard let grid = input.grid else { return Cost() }
-        return windows(grid).count * .product(window * window, input.width, window * window)
+        let cells = min(window, grid.rows) * min(window, grid.columns)
+        return windows(grid).count * .product(cells, input.width, cells)
     }
 }
 

@@ -12,8 +12,8 @@ extension LanguageModel {
     /// turn they are given for, and what is left then is of the whole text. (Whoever marks words before the first layer,
     /// as SparseVLM does, marks those of the first turn alone.)
     ///
-    /// Traps where the text would exceed the context, for another batch than the cache's, and where a reducer changes
-    /// the width or the batch.
+    /// Traps where the text would exceed the context, for another batch than the cache's, where a reducer changes the width or
+    /// the batch, and where one works behind the last layer alone.
     ///
     /// - Parameters:
     ///   - tokens: of the text; their positions count from the first of them.
@@ -25,6 +25,7 @@ extension LanguageModel {
         reducers: [any LayerReducer] = []
     ) -> LayerTokens {
         if let problem = cache.problem(with: tokens, in: options) { trap("LanguageModel", problem, tokens.features) }
+        SeatedReducers.check(reducers, depth: layers.count, in: "LanguageModel")
         let seen = cache.seen.isEmpty ? Array(repeating: 0, count: tokens.batch) : cache.seen
         if cache.picturesArePrefix, cache.seen.isEmpty { cache.prefix = tokens.visual.map(\.count) }
         var tokens = tokens

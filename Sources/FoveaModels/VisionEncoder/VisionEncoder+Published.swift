@@ -36,7 +36,9 @@ extension WeightLayout where Model == VisionEncoder {
             ]
                 + members.flatMap { ours, theirs in
                     ["weight", "bias"].map { .rename("layers.*.\(ours).\($0)", "encoder.layers.*.\(theirs).\($0)") }
-                })
+                },
+            // Numbers from 0 on, which older files keep; and SigLIP's pooling head.
+            besides: ["embeddings.position_ids", "head."])
     }
 }
 

@@ -56,11 +56,18 @@ public struct CheckpointStore: Sendable {
     ///   - state: what to save.
     ///   - score: how its model does on the validation samples, where that is known.
     /// - Returns: its folder.
-    /// - Throws: `FileError`; the earlier checkpoints are then as they were.
+    /// - Throws: `FileError`; the earlier checkpoints are then as they were. Traps when the optimizer counts more updates than
+    ///   the state counts steps: `state.step` is to be raised by one at each.
     @discardableResult
     public func save<Model: Module>(
         _ state: TrainingState<Model>, score: ValidationScore? = nil
     ) throws(FileError) -> String {
+        guard (0...state.step).contains(state.optimizer.step) else {
+            trap(
+                "CheckpointStore",
+                "the optimizer counts \(state.optimizer.step) updates and the state \(state.step) steps: raise state.step by one "
+                    + "with each update")
+        }
         let final = path(state.step)
         let partial = folder + "/" + CheckpointStore.partialPrefix + String(state.step)
         if try makeFolder(folder) { try syncDirectory(run) }
@@ -112,10 +119,11 @@ public struct CheckpointStore: Sendable {
     ///
     /// - Parameters:
     ///   - state: a fresh state of the same recipe.
-    ///   - passedOver: told what is wrong with each checkpoint that is not taken.
+    ///   - passedOver: told what is wrong with each checkpoint that is not taken. Training anew over checkpoints that are
+    ///     sound, but of another model, removes them.
     /// - Returns: false when there is no usable checkpoint; the state is then as it was.
     public func restore<Model: Module>(
-        _ state: inout TrainingState<Model>, passedOver: (any Error) -> Void = { _ in }
+        _ state: inout TrainingState<Model>, passedOver: (any Error) -> Void
     ) throws(FileError) -> Bool {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
         for name in names
@@ -132,7 +140,7 @@ public struct CheckpointStore: Sendable {
     ///   - passedOver: told what is wrong with each checkpoint that is not taken.
     /// - Returns: false when there is no usable checkpoint; the state is then as it was.
     public func restoreForReading<Model: Module>(
-        _ state: inout TrainingState<Model>, passedOver: (any Error) -> Void = { _ in }
+        _ state: inout TrainingState<Model>, passedOver: (any Error) -> Void
     ) -> Bool {
         for step in steps {
             do {

@@ -55,7 +55,14 @@ public final class RunFolder: Sendable {
         switch opening {
         case .resume where !exists:
             throw FileError(path: path, problem: "there is no run to resume; leave --resume out to start one")
-        case .new where exists && RunFolder.holdsRun(path):
+        case _ where exists && !RunFolder.isRun(path):
+            // A published model has files of the same name.
+            guard
+                let name = RunFolder.contents.first(where: { FileManager.default.fileExists(atPath: path + "/" + $0) })
+            else { break }
+            throw FileError(
+                path: path, problem: "holds \(name), and no run that it is of; name another folder with --output")
+        case .new where exists:
             throw FileError(path: path, problem: "holds a run already; --resume continues it, --overwrite replaces it")
         default: break
         }
@@ -125,9 +132,16 @@ public final class RunFolder: Sendable {
     /// The path of one of the run's files.
     public func file(_ name: String) -> String { path + "/" + name }
 
-    /// Whether the folder has anything that a run writes.
-    public static func holdsRun(_ path: String) -> Bool {
-        contents.contains { FileManager.default.fileExists(atPath: path + "/" + $0) }
+    /// Whether a folder is that of a run: it has what a run writes first, or what it goes on from.
+    public static func isRun(_ path: String) -> Bool {
+        ["recipe.yaml", "checkpoints", "metrics.jsonl"].contains {
+            FileManager.default.fileExists(atPath: path + "/" + $0)
+        }
+    }
+
+    /// Whether a run writes this, by its name in the folder: a file, or what is in one of its folders.
+    public static func writes(_ name: String) -> Bool {
+        contents.contains { name == $0 || name.hasPrefix($0 + "/") }
     }
 }
 

@@ -1,0 +1,43 @@
+import Foundation
+import Fovea
+
+/// Where a command writes, looked at before it computes: what cannot be written, or would replace what the command reads, must
+/// not be found out once other files are replaced.
+enum Destinations {
+    /// - Parameters:
+    ///   - outputs: options and the files that they name, where given.
+    ///   - inputs: files that are read, where given.
+    /// - Throws: `CommandError` for two that are the same file; `FileError` for one that cannot be written.
+    static func check(_ outputs: KeyValuePairs<String, String?>, inputs: [String?] = []) throws {
+        let inputs = Set(inputs.compactMap { $0 }.map(place(of:)))
+        var taken: [String: String] = [:]
+        for (option, path) in outputs {
+            guard let path else { continue }
+            let place = place(of: path)
+            if let other = taken.updateValue(option, forKey: place) {
+                throw CommandError("\(option) \(path): \(other) names the same file; give each its own")
+            }
+            guard !inputs.contains(place) else {
+                throw CommandError("\(option) \(path): that file is read by this command; name another")
+            }
+            try requireWritable(path)
+        }
+    }
+
+    /// One spelling for all of one file.
+    static func place(of path: String) -> String {
+        let url = URL(fileURLWithPath: path).standardizedFileURL
+        return url.deletingLastPathComponent().resolvingSymlinksInPath().appendingPathComponent(url.lastPathComponent)
+            .path
+    }
+
+    private static func requireWritable(_ path: String) throws {
+        var isFolder: ObjCBool = false
+        if FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue {
+            throw FileError(path: path, problem: "is a folder; name a file")
+        }
+        guard access(URL(fileURLWithPath: path).deletingLastPathComponent().path, W_OK) == 0 else {
+            throw FileError(path: path, problem: "cannot be written (\(String(cString: strerror(errno))))")
+        }
+    }
+}
