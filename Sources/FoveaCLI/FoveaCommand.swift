@@ -47,7 +47,8 @@ struct FoveaCommand: ParsableCommand {
     }
 
     private static func fail(_ message: String, exitCode: Int32) -> Never {
-        Terminal.writeError("fovea: error: \(message)")
+        // What is quoted may be of any length; what went wrong stands at either end.
+        Terminal.writeError("fovea: error: \(message.shortened(to: 1000))")
         Foundation.exit(exitCode)
     }
 }

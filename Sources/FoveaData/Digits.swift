@@ -44,10 +44,13 @@ public struct Digits: Sendable {
         return FileManager.default.fileExists(atPath: compressed) ? compressed : plain
     }
 
-    /// The folder of the shipped digits: looked for below the working directory and its parents, then below the
-    /// program's.
-    public static func shippedFolder(executable: String? = Bundle.main.executablePath) -> String? {
-        var places = [FileManager.default.currentDirectoryPath]
+    /// The folder of the shipped digits: looked for in each of some folders and in those above, then likewise from the
+    /// program's folder on.
+    public static func shippedFolder(
+        near folders: [String] = [FileManager.default.currentDirectoryPath],
+        executable: String? = Bundle.main.executablePath
+    ) -> String? {
+        var places = folders
         if let executable { places.append((executable as NSString).deletingLastPathComponent) }
         for place in places {
             var folder = place

@@ -1,3 +1,4 @@
+import Foundation
 import Fovea
 
 /// The samples of an experiment, part by part.
@@ -124,8 +125,10 @@ struct ExperimentData {
         guard recipe.text("data.name") != "idx" else {
             throw recipe.error("data.folder", "expected is the folder of the IDX files, since data.name is idx")
         }
-        guard let folder = Digits.shippedFolder() else {
-            throw recipe.error("data.folder", "Data/digits is not below the working directory; name the folder")
+        // A run may be looked at from anywhere.
+        guard let folder = Digits.shippedFolder(near: [FileManager.default.currentDirectoryPath, recipe.folder]) else {
+            throw recipe.error(
+                "data.folder", "there is no Data/digits above the working directory or the recipe; name the folder")
         }
         return folder
     }

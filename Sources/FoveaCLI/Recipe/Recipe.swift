@@ -26,6 +26,9 @@ struct Recipe {
     private var places: [String: String] = [:]
     private let path: String
 
+    /// The folder that the file is in, in full.
+    var folder: String { URL(fileURLWithPath: path).deletingLastPathComponent().path }
+
     /// Reads a recipe file, then applies `group.key=value` overrides.
     ///
     /// - Throws: `RecipeError`, or `FileError` where the file cannot be read.
@@ -33,7 +36,7 @@ struct Recipe {
         self.path = path
         let text = try RecipeText.read(path)
         name =
-            Recipe.savedName(text) ?? ((path as NSString).lastPathComponent as NSString).deletingPathExtension
+            Recipe.savedName(text) ?? URL(fileURLWithPath: path).deletingPathExtension().lastPathComponent
         values = Dictionary(uniqueKeysWithValues: RecipeSchema.keys.map { ($0.path, $0.defaultValue) })
         try read(text, path)
         for override in overrides { try apply(override) }
