@@ -98,6 +98,25 @@ private struct Twins: Module {
         #expect(message(twins).contains("two parameters of Twins have the path a"), "\(message(twins))")
     }
 
+    @Test("a module's gradients against finite differences, right and wrong")
+    func checks() {
+        let inputs = [Tensor.uniform([2, 3, 8], key: RandomKey(seed: 1)), Tensor([Int64(1), 0])]
+        let right = checkGradients(of: Layers(), at: inputs) { model, inputs in
+            model.layers.reduce(inputs[0].selecting(axis: 0, inputs[1])) { $1($0) }
+        }
+        #expect(right.passed && right.worst != nil, "\(right.message)")
+        let wrong = checkGradients(of: Linear(3, 2, key: RandomKey(seed: 5)), at: [.ones([4, 3])], named: ["x"]) {
+            linear, inputs in
+            // What is detached has an influence and no gradient.
+            linear(inputs[0]) * linear.bias!.detached
+        }
+        #expect(!wrong.passed && wrong.worst?.input == "bias", "\(wrong.message)")
+        let blind = checkGradients(of: Linear(3, 2, key: RandomKey(seed: 5)), at: [.ones([4, 3])], named: ["x"]) {
+            $0($1[0].detached)
+        }
+        #expect(!blind.passed && blind.worst?.input == "x", "\(blind.message)")
+    }
+
     @Test("layers that are computed again for their gradients give the same bits, and hold less until then")
     func recomputation() async {
         // In a process of its own: the pool is everybody's.

@@ -184,6 +184,9 @@ extension ToMe {
                 },
                 run: { tome, inputs in
                     let x = try inputs.filled("x")
+                    guard inputs["size"].cast(to: .float64).scalars(as: Double.self).allSatisfy({ $0 > 0 }) else {
+                        throw ModuleInputError("input size: a token stands for more than 0 patches")
+                    }
                     let steps = zip(inputs["metric"].members, inputs["size"].members).map {
                         tome.reduction(metric: $0, sizes: $1)
                     }

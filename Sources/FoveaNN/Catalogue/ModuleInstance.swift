@@ -87,7 +87,8 @@ struct Instance<Model: Module>: ModuleInstance {
         // One output after the other flattened: a single function for the finite differences.
         return try FoveaTensor.checkGradients(
             of: { arguments in
-                let outputs = try self.run(bound(arguments), ModuleInputs(named(inputs, arguments), configuration))
+                let outputs = try self.run(
+                    model.replacingParameters(arguments), ModuleInputs(named(inputs, arguments), configuration))
                 return concatenated(
                     outputs.values.filter { $0.dtype.isDifferentiable }.map { $0.flattened() }, axis: 0)
             }, at: parameters.values.elements + active.values.elements,
@@ -120,7 +121,8 @@ struct Instance<Model: Module>: ModuleInstance {
     private func objective(
         _ arguments: [Tensor], _ inputs: NamedTensors, _ cotangents: NamedTensors
     ) throws -> Tensor {
-        let outputs = try run(bound(arguments), ModuleInputs(named(inputs, arguments), configuration))
+        let outputs = try run(
+            model.replacingParameters(arguments), ModuleInputs(named(inputs, arguments), configuration))
         var sum: Tensor?
         for (name, output) in outputs {
             guard let cotangent = cotangents[name] else { continue }
@@ -139,17 +141,6 @@ struct Instance<Model: Module>: ModuleInstance {
                 "gradients need a tensor \"cotangent.<output>\" among the inputs, for one of \(outputs.keys.elements)")
         }
         return sum
-    }
-
-    /// The model with these tensors as its parameters.
-    private func bound(_ arguments: [Tensor]) -> Model {
-        var model = model
-        var next = 0
-        model.forEachParameter { _, parameter in
-            parameter = arguments[next]
-            next += 1
-        }
-        return model
     }
 
     /// The inputs with the tensors behind the parameters in place of the differentiable ones.

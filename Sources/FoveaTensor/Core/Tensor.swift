@@ -29,7 +29,11 @@ public struct Tensor: Sendable {
         var count = 1
         for length in shape {
             guard length >= 0 else { trap("Tensor", "a length in the shape \(shape) is negative") }
-            count *= length
+            let (product, overflow) = count.multipliedReportingOverflow(by: length)
+            guard !overflow, product <= Int.max >> 3 else {
+                trap("Tensor", "the shape \(shape) has more elements than any memory")
+            }
+            count = product
         }
         guard shape.count <= Tensor.maxRank else {
             trap("Tensor", "the shape \(shape) has more than \(Tensor.maxRank) axes")

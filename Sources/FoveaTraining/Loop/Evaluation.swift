@@ -8,8 +8,17 @@ public struct ConfusionMatrix: Sendable, Codable, Equatable {
         counts = Array(repeating: Array(repeating: 0, count: classes), count: classes)
     }
 
-    /// Counts the answers to one batch: logits [B, C] against labels [B], int64.
+    /// Counts the answers to one batch: logits [B, C] against labels [B], int64. Traps for another C, another B, and labels that
+    /// are no class.
     public mutating func add(_ logits: Tensor, _ labels: Tensor) {
+        let classes = counts.count
+        guard logits.rank == 2, logits.shape[1] == classes, labels.shape == [logits.shape[0]],
+            labels.scalars(as: Int64.self).allSatisfy({ (0..<Int64(classes)).contains($0) })
+        else {
+            trap(
+                "ConfusionMatrix", "logits [B, \(classes)] and labels [B] from 0 to \(classes - 1) are needed", logits,
+                labels)
+        }
         let answers: [Int64] = logits.argmax(axis: -1).scalars()
         for (truth, answer) in zip(labels.scalars(as: Int64.self), answers) { counts[Int(truth)][Int(answer)] += 1 }
     }
