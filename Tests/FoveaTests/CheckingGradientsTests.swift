@@ -25,6 +25,10 @@ struct CheckingGradientsTests {
         precondition(check.passed, check.message)
         let all = Op.softsign.checkGradients()!
         precondition(all.passed, all.message)
+        let attention = MultiHeadAttention(8, heads: 2, key: RandomKey(seed: 0))
+        let tokens = Tensor.normal([2, 5, 8], key: RandomKey(seed: 1))
+        let found = checkGradients(of: attention, at: [tokens]) { attention, inputs in attention(inputs[0]) }
+        precondition(found.passed, found.message)
         let errors = [1e-3, 5e-4].map { step in
             checkGradients(of: { $0[0].softsign() }, at: [x], step: step).maxRelativeError
         }

@@ -4,16 +4,13 @@ extension Tensor {
     /// This is what every op of the library ends with, and what a user's own op needs:
     ///
     /// ```swift
-    /// extension Op {
-    ///     static let cubed = Op("cubed", "x³") { $0.elementwise { cube($0) } }
-    /// }
-    ///
     /// func cube(_ x: Tensor) -> Tensor {
     ///     withoutGradient { x * x * x }.derived(by: .cubed, from: x) { g in g * (x * x) * 3 }
     /// }
     /// ```
     ///
-    /// (A function of the entry's own name would be taken for the entry inside its closure.)
+    /// Its entry, `cubed` of `Op`, has samples that call it. (A function of the entry's own name would be taken for the entry in
+    /// that closure.)
     ///
     /// Without an open tape, or when `x` is not traced by it, the tensor comes back as it is and the closure is dropped
     /// with everything it captured.
