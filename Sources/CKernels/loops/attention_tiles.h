@@ -31,7 +31,7 @@ CK_INLINE void CK_NAME2(attention_tile, TYPE)(const int rows, const int vectors,
             sum[r][v] = scale ? *(const VEC *)(c + r * cr + v * SPAN) * scale[r] : (VEC){0};
         }
     }
-    CK_LOOP for (size_t p = 0; p < k; p++) {
+    CK_NO_UNROLL for (size_t p = 0; p < k; p++) {
         VEC x[4];
         CK_UNROLL for (int v = 0; v < vectors; v++) x[v] = *(const VEC *)(b + v * SPAN);
         CK_UNROLL for (int r = 0; r < rows; r++) {

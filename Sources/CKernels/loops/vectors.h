@@ -4,7 +4,7 @@
 // vectors lie beside each other in a tile of attention, CK_TILE_ROWS how many rows of two vectors in a tile of a product.
 
 #define CK_INLINE static inline __attribute__((always_inline))
-#define CK_LOOP _Pragma("clang loop unroll(disable)")
+#define CK_NO_UNROLL _Pragma("clang loop unroll(disable)")
 #define CK_UNROLL _Pragma("clang loop unroll(full)")
 // Without it a tuning for narrower registers would split each vector in two.
 #define CK_WIDE __attribute__((min_vector_width(8 * CK_VECTOR)))
