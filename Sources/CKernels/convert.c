@@ -139,50 +139,24 @@ static void copy_row(size_t size, size_t n, const void *x, ptrdiff_t sx, void *y
     }
 }
 
-enum { MAX_RANK = 32 };
+// What lies in row-major order is gone through from its beginning to its end.
+#define ROWS(copy) \
+    const struct ck_axis row = box->rank > 0 ? box->axes[0] : (struct ck_axis){1, {1, 1, 1}}; \
+    size_t rows = 1; \
+    for (size_t d = 1; d < box->rank; d++) rows *= (size_t)box->axes[d].length; \
+    if (rows == 0 || row.length == 0) return; \
+    const size_t n = (size_t)row.length; \
+    struct ck_walk walk; \
+    ck_walk_start(&walk, box, 1, 0); \
+    for (size_t r = 0; r < rows; r++) { \
+        copy; \
+        ck_walk_advance(&walk, box); \
+    }
 
-static void copy_box(size_t size, size_t rank, const size_t *shape, const ptrdiff_t *sx, const ptrdiff_t *sy,
-                     const char *x, char *y) {
-    if (rank == 0) {
-        memcpy(y, x, size);
-        return;
-    }
-    for (size_t d = 0; d < rank; d++)
-        if (shape[d] == 0) return;
-    size_t at[MAX_RANK] = {0};
-    const size_t last = rank - 1;
-    for (;;) {
-        copy_row(size, shape[last], x, sx[last], y, sy[last]);
-        size_t d = last;
-        for (;;) {
-            if (d == 0) return;
-            d--;
-            x += sx[d] * (ptrdiff_t)size;
-            y += sy[d] * (ptrdiff_t)size;
-            if (++at[d] < shape[d]) break;
-            x -= sx[d] * (ptrdiff_t)(shape[d] * size);
-            y -= sy[d] * (ptrdiff_t)(shape[d] * size);
-            at[d] = 0;
-        }
-    }
+void ck_gather_box(size_t size, const struct ck_box *box, const void *x, void *y) {
+    ROWS(copy_row(size, n, (const char *)x + walk.offsets[0] * (ptrdiff_t)size, row.steps[0], (char *)y + r * n * size, 1))
 }
 
-static void row_major(size_t rank, const size_t *shape, ptrdiff_t *strides) {
-    ptrdiff_t stride = 1;
-    for (size_t d = rank; d-- > 0;) {
-        strides[d] = stride;
-        stride *= (ptrdiff_t)shape[d];
-    }
-}
-
-void ck_gather_box(size_t size, size_t rank, const size_t *shape, const ptrdiff_t *strides, const void *x, void *y) {
-    ptrdiff_t dense[MAX_RANK];
-    row_major(rank, shape, dense);
-    copy_box(size, rank, shape, strides, dense, x, y);
-}
-
-void ck_scatter_box(size_t size, size_t rank, const size_t *shape, const ptrdiff_t *strides, const void *x, void *y) {
-    ptrdiff_t dense[MAX_RANK];
-    row_major(rank, shape, dense);
-    copy_box(size, rank, shape, dense, strides, x, y);
+void ck_scatter_box(size_t size, const struct ck_box *box, const void *x, void *y) {
+    ROWS(copy_row(size, n, (const char *)x + r * n * size, 1, (char *)y + walk.offsets[0] * (ptrdiff_t)size, row.steps[0]))
 }

@@ -9,13 +9,11 @@ ptrdiff_t ck_first_outside(const int64_t *index, size_t n, int64_t bound) {
     return -1;
 }
 
-enum { MAX_RANK = 32 };
-
 void ck_line_positions(size_t rank, const size_t *shape, const ptrdiff_t *strides, size_t axis, const int64_t *index,
                        int64_t *positions) {
     size_t n = 1;
     for (size_t d = 0; d < rank; d++) n *= shape[d];
-    size_t at[MAX_RANK] = {0};
+    size_t at[CK_MAX_RANK] = {0};
     int64_t home = 0;  // of the line that the element stands on
     for (size_t i = 0; i < n; i++) {
         positions[i] = home + index[i] * strides[axis];

@@ -286,10 +286,73 @@ enum ck_type { CK_F32, CK_F64, CK_F16, CK_BF16, CK_I64, CK_I32, CK_U8, CK_BOOL }
 // y[i] = (to)x[i]. Floats go to integers by truncation, saturating, NaN to 0; to bool as x ≠ 0.
 void ck_convert(enum ck_type from, const void *x, enum ck_type to, void *y, size_t n);
 
-// Copies a strided box into a row-major one. `size` is the element's bytes: 1, 2, 4 or 8.
-void ck_gather_box(size_t size, size_t rank, const size_t *shape, const ptrdiff_t *strides, const void *x, void *y);
-// Copies a row-major box into a strided one.
-void ck_scatter_box(size_t size, size_t rank, const size_t *shape, const ptrdiff_t *strides, const void *x, void *y);
+// MARK: Boxes
+
+// The most axes that a tensor has.
+enum { CK_MAX_RANK = 32 };
+
+// An axis that up to three operands share: its length, and in each of them the elements from one index to the next.
+struct ck_axis {
+    ptrdiff_t length;
+    ptrdiff_t steps[3];
+};
+
+// Elements that operands share, by axes, the innermost first. No axis has length 1, and none lies in all operands as if it
+// belonged to the one inside of it: so a box without axes is one element, and loops are as long as can be.
+struct ck_box {
+    size_t rank;
+    struct ck_axis axes[CK_MAX_RANK];
+};
+
+// Puts an axis around the box.
+static inline void ck_box_add(struct ck_box *box, ptrdiff_t length, ptrdiff_t a, ptrdiff_t b, ptrdiff_t c) {
+    if (length == 1) return;
+    if (box->rank > 0) {
+        struct ck_axis *outermost = &box->axes[box->rank - 1];
+        const ptrdiff_t inner = outermost->length;
+        if (a == outermost->steps[0] * inner && b == outermost->steps[1] * inner && c == outermost->steps[2] * inner) {
+            outermost->length *= length;
+            return;
+        }
+    }
+    struct ck_axis *axis = &box->axes[box->rank++];
+    axis->length = length;
+    axis->steps[0] = a;
+    axis->steps[1] = b;
+    axis->steps[2] = c;
+}
+
+// A way along the axes of a box from `first` on, in row-major order, and where it is in each operand.
+struct ck_walk {
+    size_t first;
+    ptrdiff_t offsets[3];
+    ptrdiff_t at[CK_MAX_RANK];
+};
+
+static inline void ck_walk_start(struct ck_walk *walk, const struct ck_box *box, size_t first, ptrdiff_t position) {
+    walk->first = first;
+    for (int i = 0; i < 3; i++) walk->offsets[i] = 0;
+    for (size_t d = first; d < box->rank; d++) {
+        walk->at[d] = position % box->axes[d].length;
+        position /= box->axes[d].length;
+        for (int i = 0; i < 3; i++) walk->offsets[i] += walk->at[d] * box->axes[d].steps[i];
+    }
+}
+
+static inline void ck_walk_advance(struct ck_walk *walk, const struct ck_box *box) {
+    for (size_t d = walk->first; d < box->rank; d++) {
+        const struct ck_axis *axis = &box->axes[d];
+        for (int i = 0; i < 3; i++) walk->offsets[i] += axis->steps[i];
+        if (++walk->at[d] < axis->length) return;
+        for (int i = 0; i < 3; i++) walk->offsets[i] -= axis->steps[i] * axis->length;
+        walk->at[d] = 0;
+    }
+}
+
+// Copies a box, the first operand, to row-major order. `size` is the element's bytes: 1, 2, 4 or 8.
+void ck_gather_box(size_t size, const struct ck_box *box, const void *x, void *y);
+// Copies what is in row-major order to a box.
+void ck_scatter_box(size_t size, const struct ck_box *box, const void *x, void *y);
 
 // MARK: Indexing, sorting
 

@@ -270,19 +270,16 @@ extension Tensor {
 
     /// This tensor [..., H, N, C] as the loops read it: features side by side, leading axes evenly spaced.
     fileprivate func withFeaturesTogether() -> Tensor {
-        let strides = layoutStrides
-        guard strides[rank - 1] == 1 || shape[rank - 1] == 1,
-            Tensor.mergedStride(shape.dropLast(3), strides.dropLast(3)) != nil
+        guard stride(fromLast: 0) == 1 || shape[rank - 1] == 1, Box(shape, withoutLast: 3, .init(self)).rank <= 1
         else { return detached.contiguous() }
         return detached
     }
 
     /// The strides of [B, H, N].
     fileprivate var headStrides: (Int, Int, Int) {
-        let strides = layoutStrides
-        return (
-            Tensor.mergedStride(shape.dropLast(3), strides.dropLast(3)) ?? 0, rank > 2 ? strides[rank - 3] : 0,
-            strides[rank - 2]
+        (
+            Box(shape, withoutLast: 3, .init(self))[0].steps.0, rank > 2 ? stride(fromLast: 2) : 0,
+            stride(fromLast: 1)
         )
     }
 
@@ -290,9 +287,10 @@ extension Tensor {
     /// leading axes.
     fileprivate func scoreStrides(_ scores: [Int]) -> (Int, Int, Int, Int)? {
         let strides = expandedStrides(to: scores)
-        guard let batch = Tensor.mergedStride(scores.dropLast(3), strides.dropLast(3)) else { return nil }
+        let batch = Box(scores, withoutLast: 3, .init(self))
+        guard batch.rank <= 1 else { return nil }
         return (
-            batch, scores.count > 2 ? strides[scores.count - 3] : 0, strides[scores.count - 2],
+            batch[0].steps.0, scores.count > 2 ? strides[scores.count - 3] : 0, strides[scores.count - 2],
             strides[scores.count - 1]
         )
     }
@@ -301,20 +299,6 @@ extension Tensor {
     fileprivate func mergeable(over scores: [Int]) -> Tensor {
         guard scoreStrides(scores) == nil else { return self }
         return expanded(to: scores.dropLast(3) + shape.suffix(3)).contiguous()
-    }
-
-    /// The one stride that leads through several axes; nil where there is none.
-    private static func mergedStride(_ shape: ArraySlice<Int>, _ strides: ArraySlice<Int>) -> Int? {
-        var merged: (stride: Int, next: Int)?
-        for axis in shape.indices.reversed() where shape[axis] != 1 {
-            guard let inner = merged else {
-                merged = (strides[axis], strides[axis] * shape[axis])
-                continue
-            }
-            guard strides[axis] == inner.next else { return nil }
-            merged!.next = strides[axis] * shape[axis]
-        }
-        return merged?.stride ?? 0
     }
 
     /// Uninitialised memory for [..., H, N, C]: token by token where the other tensor lies so, else head by head. Heads

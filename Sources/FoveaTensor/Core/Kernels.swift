@@ -16,7 +16,8 @@ public var instructionSet: String { String(cString: Kernels.table.pointee.name) 
 
 extension DType {
     /// The index of this type in the kernel tables. Traps for types that do not compute.
-    var kernelIndex: Int {
+    @usableFromInline
+    package var kernelIndex: Int {
         switch self {
         case .float32: 0
         case .float64: 1
@@ -26,6 +27,7 @@ extension DType {
 }
 
 /// The loop for a type, out of a pair for float32 and float64.
+@inlinable
 @inline(__always)
 package func pick<Function>(_ pair: (Function?, Function?), _ dtype: DType) -> Function {
     (dtype.kernelIndex == 0 ? pair.0 : pair.1)!
@@ -150,11 +152,9 @@ extension Tensor {
         }
         let y = Tensor(uninitialized: shape, type)
         guard y.count > 0 else { return y }
-        let (box, strides) = coalesced(shape, [a.expandedStrides(to: shape), b.expandedStrides(to: shape)])
-        let inner = box.last!
-        let outer = Array(box.dropLast())
-        let rows = outer.reduce(1, *)
-        let (sa, sb) = (strides[0].last!, strides[1].last!)
+        let box = Box(shape, .init(a), .init(b))
+        let (inner, rows) = (box[0].length, box.count(from: 1))
+        let (sa, sb, _) = box[0].steps
         let rowGrain = Swift.max(1, grain / Swift.max(1, inner))
         a.read { a in
             b.read { b in
@@ -168,7 +168,7 @@ extension Tensor {
                         return
                     }
                     parallelFor(rows, grain: rowGrain) { range in
-                        var walk = BoxWalk(outer, strides, from: range.lowerBound)
+                        var walk = box.walk(from: 1, startingAt: range.lowerBound)
                         for row in range {
                             loop(
                                 a + walk.offsets.0 * size, sa, b + walk.offsets.1 * size, sb,
@@ -278,53 +278,12 @@ extension Tensor {
 
 /// The shape that two shapes broadcast to, or nil.
 package func broadcastShape(_ a: [Int], _ b: [Int]) -> [Int]? {
-    let rank = max(a.count, b.count)
-    var shape = [Int](repeating: 1, count: rank)
-    for back in 1...max(1, rank) where back <= rank {
-        let lengthA = back <= a.count ? a[a.count - back] : 1
-        let lengthB = back <= b.count ? b[b.count - back] : 1
-        guard lengthA == lengthB || lengthA == 1 || lengthB == 1 else { return nil }
-        shape[rank - back] = lengthA == 1 ? lengthB : lengthA
+    let (longer, shorter) = a.count >= b.count ? (a, b) : (b, a)
+    var shape = longer
+    let lead = longer.count - shorter.count
+    for axis in shorter.indices where shorter[axis] != longer[lead + axis] && shorter[axis] != 1 {
+        guard longer[lead + axis] == 1 else { return nil }
+        shape[lead + axis] = shorter[axis]
     }
     return shape
-}
-
-/// Walks the outer axes of a box row by row and keeps the offsets of two operands, or of three.
-struct BoxWalk {
-    private let shape: [Int]
-    private let a: [Int]
-    private let b: [Int]
-    private let c: [Int]?
-    private var at: [Int]
-    private(set) var offsets = (0, 0, 0)
-
-    init(_ shape: [Int], _ strides: [[Int]], from row: Int) {
-        self.shape = shape
-        a = strides[0]
-        b = strides[1]
-        c = strides.count > 2 ? strides[2] : nil
-        at = [Int](repeating: 0, count: shape.count)
-        var rest = row
-        for axis in shape.indices.reversed() {
-            at[axis] = rest % shape[axis]
-            rest /= shape[axis]
-            offsets.0 += at[axis] * a[axis]
-            offsets.1 += at[axis] * b[axis]
-            if let c { offsets.2 += at[axis] * c[axis] }
-        }
-    }
-
-    mutating func advance() {
-        for axis in shape.indices.reversed() {
-            at[axis] += 1
-            offsets.0 += a[axis]
-            offsets.1 += b[axis]
-            if let c { offsets.2 += c[axis] }
-            if at[axis] < shape[axis] { return }
-            offsets.0 -= a[axis] * shape[axis]
-            offsets.1 -= b[axis] * shape[axis]
-            if let c { offsets.2 -= c[axis] * shape[axis] }
-            at[axis] = 0
-        }
-    }
 }

@@ -34,15 +34,15 @@ struct LinearMap {
 
     /// Writes the result to y [..., D], whose features lie without gaps.
     func write(to y: Tensor) {
-        let isRead = weight.dtype == .bfloat16 && x.dtype == .float32 && weight.layoutStrides[1] == 1
+        let isRead = weight.dtype == .bfloat16 && x.dtype == .float32 && weight.stride(fromLast: 0) == 1
         let matrix = isStored && !isRead ? weight.cast(to: x.dtype) : weight
-        let strides = matrix.layoutStrides
+        let (row, column) = (matrix.stride(fromLast: 0), matrix.stride(fromLast: 1))
         let addend = bias?.contiguous()
         withExtendedLifetime(addend) {
             matrix.read { matrix in
                 y.overwrite(
                     withRowsOf: x,
-                    times: .init(pointer: matrix, row: strides[1], column: strides[0], isBFloat16: isRead),
+                    times: .init(pointer: matrix, row: row, column: column, isBFloat16: isRead),
                     addend: addend?.read { .init(pointer: $0, row: 0) })
             }
         }

@@ -19,7 +19,18 @@ package enum MatrixProduct {
         /// Whether the elements are of bfloat16; on the right alone, with columns that have no gaps.
         var isBFloat16 = false
 
-        var transposed: Operand { Operand(pointer: pointer, row: column, column: row) }
+        init(
+            pointer: UnsafeRawPointer, row: Int, column: Int, run: Int = 0, runStep: Int = 0, isBFloat16: Bool = false
+        ) {
+            self.pointer = pointer
+            (self.row, self.column, self.run, self.runStep) = (row, column, run, runStep)
+            self.isBFloat16 = isBFloat16
+        }
+
+        /// The last two axes of a tensor.
+        init(pointer: UnsafeRawPointer, _ tensor: borrowing Tensor) {
+            self.init(pointer: pointer, row: tensor.stride(fromLast: 1), column: tensor.stride(fromLast: 0))
+        }
 
         /// Whether BLAS can read it: row by row without gaps, or column by column.
         func isForBLAS(_ rows: Int, _ columns: Int) -> Bool {
@@ -33,18 +44,6 @@ package enum MatrixProduct {
     struct Addend {
         var pointer: UnsafeRawPointer
         var row: Int
-    }
-
-    /// How several products of one shape lie: a box of them, and along each of its axes the elements from one A, B and C to
-    /// the next.
-    struct Batch {
-        var shape: [Int]
-        var steps: [[Int]]
-
-        static let one = Batch(shape: [], steps: [[], [], []])
-
-        /// Whether all have one B, and even steps between their A and their C.
-        var sharesB: Bool { shape.isEmpty || shape.count == 1 && steps[1][0] == 0 }
     }
 
     // MARK: Counting
@@ -70,11 +69,13 @@ package enum MatrixProduct {
     private static func isForPieces(_ n: Int, _ k: Int) -> Bool { n >= 128 && k >= 64 && n * k >= 1 << 15 }
 
     /// C[m, n] = addend + A·B, with C row-major, `stride` elements from row to row; for a batch of them, all with one addend.
+    ///
+    /// - Parameter batch: the products, with the elements from one A, B and C to the next.
     static func multiply(
-        _ m: Int, _ n: Int, _ k: Int, _ a: Operand, _ b: Operand, batch: Batch = .one, addend: Addend? = nil,
+        _ m: Int, _ n: Int, _ k: Int, _ a: Operand, _ b: Operand, batch: Box = Box(), addend: Addend? = nil,
         into c: UnsafeMutableRawPointer, stride: Int, _ dtype: DType
     ) {
-        let products = batch.shape.reduce(1, *)
+        let products = batch.count()
         guard m > 0, n > 0, products > 0 else { return }
         count(multiplyAdds: products * m * n * k)
         let (type, size) = (dtype.kernelIndex, dtype.size)
@@ -89,19 +90,21 @@ package enum MatrixProduct {
             return
         }
         let threads = isBLAS ? threadsForBLAS : Workers.count
+        // Whether all have one B, and even steps between their A and their C.
+        let sharesB = batch.rank <= 1 && batch[0].steps.1 == 0
         let inPieces = type == 0 && !isFewRows && isForPieces(n, k)
         let grid = Grid(
-            products, m, n, k, panel: panel, threads: threads, sharesB: batch.sharesB,
+            products, m, n, k, panel: panel, threads: threads, sharesB: sharesB,
             packing: inPieces && table.has_pieces != 0 ? 64 : 8)
         var whole = Self.product(
             grid.largest.rows, grid.largest.columns, k, a, b, addend: addend, into: c, stride: stride)
-        whole.a_group = batch.steps[0].first ?? 0
-        whole.c_group = batch.steps[2].first ?? 0
+        whole.a_group = batch[0].steps.0
+        whole.c_group = batch[0].steps.2
         whole.is_few_rows = isFewRows ? 1 : 0
         whole.in_pieces = inPieces ? 1 : 0
         let loop = pick(table.product, dtype)
         // Whole products with one B are one call: it is packed once.
-        let isTogether = batch.sharesB && grid.tiles == 1 && !isBLAS && !isFewRows
+        let isTogether = sharesB && grid.tiles == 1 && !isBLAS && !isFewRows
         if isTogether { whole.groups = min(products, grid.grain) }
         let bytes = isBLAS || isFewRows ? 0 : pick(table.product_workspace, dtype)(&whole)
         let product = whole
@@ -114,7 +117,7 @@ package enum MatrixProduct {
                 loop(&part, workspace)
                 return
             }
-            var walk = BoxWalk(batch.shape, batch.steps, from: range.lowerBound / grid.tiles)
+            var walk = batch.walk(from: 0, startingAt: range.lowerBound / grid.tiles)
             for index in range {
                 let tile = index % grid.tiles
                 if tile == 0, index > range.lowerBound { walk.advance() }
@@ -277,9 +280,9 @@ extension Tensor {
     /// This tensor [..., C] as one matrix of rows, copied only where its rows are not evenly spaced.
     func asRows() -> (tensor: Tensor, row: Int, column: Int) {
         guard let strides, rank > 0 else { return (self, Swift.max(1, shape.last ?? 1), 1) }
-        let (_, leading) = Tensor.coalesced(Array(shape.dropLast()), [Array(strides.dropLast())])
-        guard leading[0].count == 1 else { return (contiguous(), Swift.max(1, shape[rank - 1]), 1) }
-        return (self, leading[0][0], strides[rank - 1])
+        let leading = Box(shape, withoutLast: 1, .init(self))
+        guard leading.rank <= 1 else { return (contiguous(), Swift.max(1, shape[rank - 1]), 1) }
+        return (self, leading[0].steps.0, strides[rank - 1])
     }
 
     /// y[..., m, n] = a[..., m, k] · b[..., k, n], batch axes broadcast; both of rank 2 or more.
@@ -292,28 +295,18 @@ extension Tensor {
         }
         let y = Tensor(uninitialized: batch + [m, n], a.dtype)
         if y.count == 0 { return y }
-        let right = b.layoutStrides
         if b.rank == 2 {
             // One matrix on the right for all rows of the batch.
-            b.read { y.overwrite(withRowsOf: a, times: .init(pointer: $0, row: right[0], column: right[1])) }
+            b.read { y.overwrite(withRowsOf: a, times: .init(pointer: $0, b)) }
             return y
         }
-        let left = a.layoutStrides
-        let lying = MatrixProduct.Batch(
-            shape: batch,
-            steps: [
-                Array(a.expandedStrides(to: batch + [m, k]).dropLast(2)),
-                Array(b.expandedStrides(to: batch + [k, n]).dropLast(2)), Array(y.layoutStrides.dropLast(2)),
-            ])
+        let lying = Box(y.shape, withoutLast: 2, .init(a), .init(b), .init(y))
         a.read { leftPointer in
             b.read { rightPointer in
                 y.write { target in
                     MatrixProduct.multiply(
-                        m, n, k,
-                        .init(pointer: leftPointer, row: left[a.rank - 2], column: left[a.rank - 1]),
-                        .init(pointer: rightPointer, row: right[b.rank - 2], column: right[b.rank - 1]), batch: lying,
-                        into: target,
-                        stride: n, a.dtype)
+                        m, n, k, .init(pointer: leftPointer, a), .init(pointer: rightPointer, b), batch: lying,
+                        into: target, stride: n, a.dtype)
                 }
             }
         }
@@ -326,41 +319,34 @@ extension Tensor {
         withRowsOf x: Tensor, times b: MatrixProduct.Operand, addend: MatrixProduct.Addend? = nil
     ) {
         guard count > 0 else { return }
-        func together(_ x: Tensor) -> (shape: [Int], strides: [[Int]]) {
-            Tensor.coalesced(Array(x.shape.dropLast()), [x, self].map { Array($0.layoutStrides.dropLast()) })
-        }
-        let rows = together(x).shape.count <= 2 ? x : x.contiguous()
-        let (shape, strides) = together(rows)
-        let (n, k) = (self.shape[rank - 1], x.shape[x.rank - 1])
-        rows.read { left in
+        let box = Box(x.shape, withoutLast: 1, .init(x), .none, .init(self))
+        if box.rank > 2, !x.isContiguous { return overwrite(withRowsOf: x.contiguous(), times: b, addend: addend) }
+        let (n, k, rows) = (shape[rank - 1], x.shape[x.rank - 1], box[0])
+        x.read { left in
             write { target in
                 MatrixProduct.multiply(
-                    shape.last!, n, k,
-                    .init(pointer: left, row: strides[0].last!, column: rows.layoutStrides.last!), b,
-                    batch: shape.count == 1
-                        ? .one : .init(shape: [shape[0]], steps: [[strides[0][0]], [0], [strides[1][0]]]),
-                    addend: addend, into: target, stride: Swift.max(n, strides[1].last!), dtype)
+                    rows.length, n, k, .init(pointer: left, row: rows.steps.0, column: x.stride(fromLast: 0)), b,
+                    batch: box.outside(0), addend: addend, into: target, stride: Swift.max(n, rows.steps.2), dtype)
             }
         }
     }
 
     /// sum += a·B for a [..., k] and B [k, n], to a sum of `shape` [..., n]; in one pass where the sum may be written.
     static func addProduct(_ a: Tensor, _ b: Tensor, into adjoint: inout Adjoint, shape: [Int]) {
-        let rows = coalesced(Array(a.shape.dropLast()), [Array(a.layoutStrides.dropLast())]).shape
-        guard adjoint.isReusable, rows.count == 1 else {
+        let rows = Box(a.shape, withoutLast: 1, .init(a))
+        guard adjoint.isReusable, rows.rank <= 1 else {
             adjoint.add(product(a, b).reshaped(to: shape))
             return
         }
         let (k, n) = (b.shape[0], b.shape[1])
-        let strides = b.layoutStrides
         let left = a.asRows()
         adjoint.withSum(shape, a.dtype) { sum, _ in
             left.tensor.read { a in
-                b.read { b in
+                b.read { bPointer in
                     MatrixProduct.multiply(
-                        rows[0], n, k, .init(pointer: a, row: left.row, column: left.column),
-                        .init(pointer: b, row: strides[0], column: strides[1]), addend: .init(pointer: sum, row: n),
-                        into: sum, stride: n, left.tensor.dtype)
+                        rows.count(), n, k, .init(pointer: a, row: left.row, column: left.column),
+                        .init(pointer: bPointer, b),
+                        addend: .init(pointer: sum, row: n), into: sum, stride: n, left.tensor.dtype)
                 }
             }
         }
@@ -371,10 +357,11 @@ extension Tensor {
     static func addTransposedProduct(_ a: Tensor, _ b: Tensor, into adjoint: inout Adjoint, shape: [Int]) {
         let (m, n) = (shape[0], shape[1])
         let rows = a.count / Swift.max(1, m)
-        let (groups, steps) = coalesced(Array(a.shape.dropLast()), [Array(a.layoutStrides.dropLast())])
-        let left = groups.count <= 2 ? a : a.contiguous()
-        let row = groups.count <= 2 ? steps[0].last! : m
-        let (run, runStep) = groups.count == 2 ? (groups[1], steps[0][0]) : (0, 0)
+        let box = Box(a.shape, withoutLast: 1, .init(a))
+        let isInPlace = box.rank <= 2
+        let left = isInPlace ? a : a.contiguous()
+        let row = isInPlace ? box[0].steps.0 : m
+        let (run, runStep) = box.rank == 2 ? (box[0].length, box[1].steps.0) : (0, 0)
         let right = b.asRows()
         adjoint.withSum(shape, a.dtype) { sum, isFirst in
             left.read { leftPointer in
@@ -382,7 +369,7 @@ extension Tensor {
                     MatrixProduct.multiply(
                         m, n, rows,
                         .init(
-                            pointer: leftPointer, row: left.layoutStrides.last!, column: row, run: run, runStep: runStep
+                            pointer: leftPointer, row: left.stride(fromLast: 0), column: row, run: run, runStep: runStep
                         ), .init(pointer: rightPointer, row: right.row, column: right.column),
                         addend: isFirst ? nil : .init(pointer: sum, row: n), into: sum, stride: n, a.dtype)
                 }

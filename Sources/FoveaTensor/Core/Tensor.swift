@@ -24,39 +24,18 @@ public struct Tensor: Sendable {
     /// The parameter that this tensor is; see `ParameterName`.
     package var label: UInt32 = 0
 
-    /// Uninitialised, row-major.
-    package init(uninitialized shape: [Int], _ dtype: DType) {
-        var count = 1
-        for length in shape {
-            guard length >= 0 else { trap("Tensor", "a length in the shape \(shape) is negative") }
-            let (product, overflow) = count.multipliedReportingOverflow(by: length)
-            guard !overflow, product <= Int.max >> 3 else {
-                trap("Tensor", "the shape \(shape) has more elements than any memory")
-            }
-            count = product
-        }
-        guard shape.count <= Tensor.maxRank else {
-            trap("Tensor", "the shape \(shape) has more than \(Tensor.maxRank) axes")
-        }
-        self.init(storage: Storage(byteCount: count * dtype.size), shape: shape, dtype: dtype)
-    }
-
-    package init(storage: Storage, shape: [Int], strides: [Int]? = nil, offset: Int = 0, dtype: DType) {
-        self.storage = storage
-        self.shape = shape
-        self.strides = strides
-        self.offset = offset
-        self.dtype = dtype
-    }
-
     /// The most axes that the loops in C walk.
-    package static let maxRank = 32
+    package static let maxRank = Int(CK_MAX_RANK)
 
     /// How many axes there are.
     public var rank: Int { shape.count }
 
     /// How many elements there are.
-    public var count: Int { shape.reduce(1, *) }
+    public var count: Int {
+        var count = 1
+        for length in shape { count *= length }
+        return count
+    }
 
     /// Whether the elements lie in row-major order without gaps.
     public var isContiguous: Bool { strides == nil }
@@ -65,13 +44,23 @@ public struct Tensor: Sendable {
     package var layoutStrides: [Int] { strides ?? Tensor.rowMajorStrides(shape) }
 
     package static func rowMajorStrides(_ shape: [Int]) -> [Int] {
-        var strides = [Int](repeating: 1, count: shape.count)
+        // Of the shape's own kind: cheaper than a new array of ones.
+        var strides = shape
         var stride = 1
-        for axis in shape.indices.reversed() {
+        for axis in strides.indices.reversed() {
+            let length = strides[axis]
             strides[axis] = stride
-            stride *= shape[axis]
+            stride *= length
         }
         return strides
+    }
+
+    /// The elements from one index of an axis to the next, counted from the last axis: 0 is the last.
+    func stride(fromLast back: Int) -> Int {
+        if let strides { return strides[rank - 1 - back] }
+        var stride = 1
+        for axis in rank - back..<rank { stride *= shape[axis] }
+        return stride
     }
 
     /// A view of the same storage. Strides that turn out row-major are dropped.
@@ -93,30 +82,30 @@ public struct Tensor: Sendable {
 
     /// This tensor in row-major order: itself where it is so already, else a copy.
     package func contiguous() -> Tensor {
-        guard let strides else { return self }
+        guard strides != nil else { return self }
         var copy = Tensor(uninitialized: shape, dtype)
         copy.trace = trace
         copy.label = label
         read { source in
-            Tensor.forEachPart(shape, strides, dtype.size) { shape, strides, dense, own in
-                ck_gather_box(dtype.size, shape.count, shape, strides, source + own, copy.storage.pointer + dense)
+            forEachPart { part, dense, own in
+                withUnsafePointer(to: part.axes) {
+                    ck_gather_box(dtype.size, $0, source + own, copy.storage.pointer + dense)
+                }
             }
         }
         return copy
     }
 
-    /// Cuts a view along its first axis into parts that are worth a thread: their shape and strides, and the offsets in
-    /// bytes at which they begin in row-major order and in the view.
-    static func forEachPart(
-        _ shape: [Int], _ strides: [Int], _ size: Int,
-        _ body: (_ shape: [Int], _ strides: [Int], _ dense: Int, _ own: Int) -> Void
-    ) {
-        let (box, boxStrides) = coalesced(shape, [strides])
-        let bytes = box.dropFirst().reduce(size, *)
-        parallelFor(box[0], grain: Swift.max(1, 65_536 / Swift.max(1, bytes))) { range in
-            var part = box
-            part[0] = range.count
-            body(part, boxStrides[0], range.lowerBound * bytes, range.lowerBound * boxStrides[0][0] * size)
+    /// Cuts a view along its outermost axis into parts that are worth a thread: with the offsets in bytes at which they begin in
+    /// row-major order and in the view.
+    func forEachPart(_ body: (_ part: Box, _ dense: Int, _ own: Int) -> Void) {
+        let (box, size) = (Box(shape, .init(self)), dtype.size)
+        let outermost = box[Swift.max(0, box.rank - 1)]
+        let bytes = size * box.count() / Swift.max(1, outermost.length)
+        parallelFor(outermost.length, grain: Swift.max(1, 65_536 / Swift.max(1, bytes))) { range in
+            body(
+                range.count == outermost.length ? box : box.outermost(range), range.lowerBound * bytes,
+                range.lowerBound * outermost.steps.0 * size)
         }
     }
 
@@ -141,28 +130,6 @@ public struct Tensor: Sendable {
         strides == nil && !storage.isForeign && isKnownUniquelyReferenced(&storage)
     }
 
-    /// Merges neighbouring axes that are evenly spaced in every operand, so that inner loops are long.
-    static func coalesced(_ shape: [Int], _ operands: [[Int]]) -> (shape: [Int], strides: [[Int]]) {
-        var merged: [Int] = []
-        var strides = [[Int]](repeating: [], count: operands.count)
-        for axis in shape.indices where shape[axis] != 1 {
-            if let last = merged.last,
-                operands.indices.allSatisfy({ strides[$0].last! == operands[$0][axis] * shape[axis] })
-            {
-                merged[merged.count - 1] = last * shape[axis]
-                for operand in operands.indices { strides[operand][merged.count - 1] = operands[operand][axis] }
-            } else {
-                merged.append(shape[axis])
-                for operand in operands.indices { strides[operand].append(operands[operand][axis]) }
-            }
-        }
-        if merged.isEmpty {
-            merged = [1]
-            for operand in operands.indices { strides[operand] = [0] }
-        }
-        return (merged, strides)
-    }
-
     /// The axis counted from the front; −1 is the last.
     func normalizedAxis(_ axis: Int, _ op: String) -> Int {
         let normalized = axis < 0 ? axis + rank : axis
@@ -170,6 +137,31 @@ public struct Tensor: Sendable {
             trap(op, "axis \(axis) is outside the \(rank) axes", self)
         }
         return normalized
+    }
+}
+
+// By way of the memberwise initializer: one that sets member after member makes a copy of them all at its end.
+extension Tensor {
+    /// Uninitialised, row-major.
+    package init(uninitialized shape: [Int], _ dtype: DType) {
+        var count = 1
+        for length in shape {
+            guard length >= 0 else { trap("Tensor", "a length in the shape \(shape) is negative") }
+            let (product, overflow) = count.multipliedReportingOverflow(by: length)
+            guard !overflow, product <= Int.max >> 3 else {
+                trap("Tensor", "the shape \(shape) has more elements than any memory")
+            }
+            count = product
+        }
+        guard shape.count <= Tensor.maxRank else {
+            trap("Tensor", "the shape \(shape) has more than \(Tensor.maxRank) axes")
+        }
+        self.init(
+            dtype: dtype, shape: shape, storage: Storage(byteCount: count * dtype.size), strides: nil, offset: 0)
+    }
+
+    package init(storage: Storage, shape: [Int], strides: [Int]? = nil, offset: Int = 0, dtype: DType) {
+        self.init(dtype: dtype, shape: shape, storage: storage, strides: strides, offset: offset)
     }
 }
 

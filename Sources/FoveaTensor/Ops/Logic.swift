@@ -130,12 +130,11 @@ extension Tensor {
     fileprivate static func selected(_ mask: Tensor, _ a: Tensor, _ b: Tensor, _ shape: [Int]) -> Tensor {
         let y = Tensor(uninitialized: shape, a.dtype)
         guard y.count > 0 else { return y }
-        let (box, strides) = coalesced(shape, [mask, a, b].map { $0.expandedStrides(to: shape) })
-        let (inner, outer) = (box.last!, Array(box.dropLast()))
-        let steps = strides.map { $0.last! }
+        let box = Box(shape, .init(mask), .init(a), .init(b))
+        let (inner, steps) = (box[0].length, box[0].steps)
         let (size, loop) = (a.dtype.size, Kernels.table.pointee.select!)
         // A single row is cut in pieces, several are dealt out whole.
-        let rows = outer.reduce(1, *)
+        let rows = box.count(from: 1)
         mask.read { mask in
             a.read { a in
                 b.read { b in
@@ -144,9 +143,9 @@ extension Tensor {
                             let start = range.lowerBound
                             loop(
                                 size,
-                                mask.assumingMemoryBound(to: UInt8.self) + offsets.0 + start * steps[0], steps[0],
-                                a + (offsets.1 + start * steps[1]) * size, steps[1],
-                                b + (offsets.2 + start * steps[2]) * size, steps[2],
+                                mask.assumingMemoryBound(to: UInt8.self) + offsets.0 + start * steps.0, steps.0,
+                                a + (offsets.1 + start * steps.1) * size, steps.1,
+                                b + (offsets.2 + start * steps.2) * size, steps.2,
                                 y + (row * inner + start) * size, range.count)
                         }
                         guard rows > 1 else {
@@ -154,7 +153,7 @@ extension Tensor {
                             return
                         }
                         parallelFor(rows, grain: Swift.max(1, Kernels.grain / inner)) { range in
-                            var walk = BoxWalk(outer, strides, from: range.lowerBound)
+                            var walk = box.walk(from: 1, startingAt: range.lowerBound)
                             for row in range {
                                 run(row, walk.offsets, 0..<inner)
                                 walk.advance()

@@ -7,14 +7,21 @@ extension Tensor {
     /// The axes counted from the front, sorted, each once.
     func normalizedAxes(_ axes: [Int]?, _ op: String) -> [Int] {
         guard let axes else { return Array(0..<rank) }
-        let normalized = axes.map { normalizedAxis($0, op) }.sorted()
-        guard Set(normalized).count == normalized.count else { trap(op, "an axis is named twice in \(axes)", self) }
-        return normalized
+        var named: UInt32 = 0
+        for axis in axes {
+            let bit: UInt32 = 1 << UInt32(normalizedAxis(axis, op))
+            guard named & bit == 0 else { trap(op, "an axis is named twice in \(axes)", self) }
+            named |= bit
+        }
+        return (0..<rank).filter { named & 1 << UInt32($0) != 0 }
     }
 
     /// The shape without the axes, or with length 1 in their place.
     func reducedShape(_ axes: [Int], keepingAxes: Bool) -> [Int] {
-        shape.indices.compactMap { axes.contains($0) ? (keepingAxes ? 1 : nil) : shape[$0] }
+        var reduced = shape
+        for axis in axes { reduced[axis] = 1 }
+        if !keepingAxes { for axis in axes.reversed() { reduced.remove(at: axis) } }
+        return reduced
     }
 
     /// This tensor as a row-major matrix [kept elements, reduced elements].
@@ -135,21 +142,28 @@ extension Op {
 
 extension Tensor {
     /// The sum over `axes` where the others lie without gaps between them, in whatever order: the rows of a matrix, or of
-    /// groups of rows in even steps, are added up where they are. nil where it is not so.
+    /// groups of rows in even steps, are added up where they are. The axes stay with length 1; nil where it is not so.
     private func summedOverRows(_ axes: [Int]) -> Tensor? {
         guard axes.count < rank, count > 0 else { return nil }
+        var summed = shape
+        for axis in axes { summed[axis] = 1 }
+        if isContiguous, axes[axes.count - 1] == axes.count - 1 {
+            var columns = 1
+            for axis in axes.count..<rank { columns *= shape[axis] }
+            return columnSummed(rows: count / columns, columns: columns).reshaped(to: summed)
+        }
         let strides = layoutStrides
         let kept = shape.indices.filter { !axes.contains($0) }.sorted { strides[$0] > strides[$1] }
-        let (lengths, steps) = Tensor.coalesced(axes.map { shape[$0] }, [axes.map { strides[$0] }])
-        let row = view(shape: kept.map { shape[$0] }, strides: kept.map { strides[$0] }, offset: offset)
-        let isLeading = axes == Array(0..<axes.count) && isContiguous
-        guard lengths.count <= 2, row.isContiguous,
-            isLeading || row.count > 1 && steps[0].allSatisfy({ $0 >= row.count })
+        var (row, rows) = (Box(), Box())
+        for axis in kept.reversed() { row.add(shape[axis], strides[axis]) }
+        for axis in axes.reversed() { rows.add(shape[axis], strides[axis]) }
+        let columns = row.count()
+        guard columns > 1, row.rank == 1, row[0].steps.0 == 1,
+            rows.rank <= 2, (0..<rows.rank).allSatisfy({ rows[$0].steps.0 >= columns })
         else { return nil }
         let sum = columnSummed(
-            rows: lengths.last!, columns: row.count, stride: steps[0].last!,
-            groups: lengths.count == 2 ? (lengths[0], steps[0][0]) : (1, 0))
-        return Tensor.fromReductionRows(sum, kept, shape: shape.indices.map { axes.contains($0) ? 1 : shape[$0] })
+            rows: rows[0].length, columns: columns, stride: rows[0].steps.0, groups: (rows[1].length, rows[1].steps.0))
+        return Tensor.fromReductionRows(sum, kept, shape: summed)
     }
 
     /// The sum over `axes`; 0 over nothing.
@@ -158,7 +172,7 @@ extension Tensor {
         let axes = normalizedAxes(axes, "sum")
         guard !axes.isEmpty else { return self }
         let y = summedOverRows(axes) ?? rowReduced(axes, pick(Kernels.table.pointee.row_sum, dtype))
-        let kept = reducedShape(axes, keepingAxes: true)
+        let kept = y.shape
         return y.reshaped(to: keepingAxes ? kept : reducedShape(axes, keepingAxes: false))
             .derived(by: .sum, from: self) { [shape] g in g.reshaped(to: kept).expanded(to: shape) }
     }

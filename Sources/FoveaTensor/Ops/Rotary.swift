@@ -141,10 +141,10 @@ extension Tensor {
     ) {
         let (width, size) = (y.shape[y.rank - 1], dtype.size)
         // Axes that are evenly spaced in both are one; the last of them is what the loop walks.
-        let (axes, steps) = Tensor.coalesced(Array(y.shape.dropLast()), strides)
-        let rows = axes.last ?? 1
-        let (step, turn) = (steps[0].last ?? 0, steps[1].last ?? 0)
-        let outer = Array(axes.dropLast())
+        var box = Box()
+        for axis in strides[0].indices.reversed() { box.add(y.shape[axis], strides[0][axis], strides[1][axis]) }
+        let rows = box[0].length
+        let (step, turn, _) = box[0].steps
         // Pieces of long rows of rows: their number depends on the shape alone.
         let grain = Swift.max(1, Kernels.grain / width)
         let pieces = (rows + grain - 1) / grain
@@ -153,9 +153,8 @@ extension Tensor {
             cosine.read { cosine in
                 sine.read { sine in
                     y.write { y in
-                        parallelFor(outer.reduce(1, *) * pieces, grain: Swift.max(1, grain / rows)) { range in
-                            var walk = BoxWalk(
-                                outer, steps.map { Array($0.dropLast()) }, from: range.lowerBound / pieces)
+                        parallelFor(box.count(from: 1) * pieces, grain: Swift.max(1, grain / rows)) { range in
+                            var walk = box.walk(from: 1, startingAt: range.lowerBound / pieces)
                             for index in range {
                                 let (block, piece) = (index / pieces, index % pieces)
                                 if piece == 0, index > range.lowerBound { walk.advance() }

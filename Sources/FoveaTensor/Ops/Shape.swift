@@ -20,20 +20,24 @@ extension Tensor {
     /// The same elements in row-major order under another shape; one length may be −1 and is inferred. A view where the
     /// elements are in row-major order already.
     public func reshaped(to newShape: [Int]) -> Tensor {
+        guard newShape != shape else { return self }
         var target = newShape
         if let open = target.firstIndex(of: -1) {
-            let known = target.enumerated().reduce(1) { $1.offset == open ? $0 : $0 * $1.element }
+            var known = 1
+            for (axis, length) in target.enumerated() where axis != open { known *= length }
             guard known > 0, count % known == 0 else {
                 trap("reshape", "\(newShape) does not divide \(count) elements", self)
             }
             target[open] = count / known
+            guard target != shape else { return self }
         }
-        guard target.allSatisfy({ $0 >= 0 }), target.reduce(1, *) == count else {
-            trap("reshape", "\(newShape) does not hold \(count) elements", self)
-        }
-        guard target != shape else { return self }
-        let dense = detached.contiguous()
-        let y = Tensor(storage: dense.storage, shape: target, offset: dense.offset, dtype: dtype)
+        var elements = 1
+        for length in target { elements = length < 0 ? -1 : elements * length }
+        guard elements == count else { trap("reshape", "\(newShape) does not hold \(count) elements", self) }
+        let y =
+            strides == nil
+            ? Tensor(storage: storage, shape: target, offset: offset, dtype: dtype)
+            : Tensor(storage: detached.contiguous().storage, shape: target, dtype: dtype)
         return y.derived(by: .reshape, from: self) { [shape] g in g.reshaped(to: shape) }
     }
 
@@ -87,10 +91,12 @@ extension Op {
 extension Tensor {
     /// The axes in the order given: axis i of the result is axis `order[i]` of this tensor. A view.
     public func permuted(to order: [Int]) -> Tensor {
-        guard order.sorted() == Array(0..<rank) else {
+        var named: UInt32 = 0
+        for axis in order where shape.indices.contains(axis) { named |= 1 << UInt32(axis) }
+        guard order.count == rank, named.nonzeroBitCount == rank else {
             trap("permute", "\(order) does not name each of the \(rank) axes once", self)
         }
-        guard order != Array(0..<rank) else { return self }
+        guard !order.elementsEqual(0..<rank) else { return self }
         let own = layoutStrides
         return view(shape: order.map { shape[$0] }, strides: order.map { own[$0] }, offset: offset)
             .derived(by: .permute, from: self) { g in
@@ -102,9 +108,13 @@ extension Tensor {
 
     /// Two axes swapped. A view.
     public func transposed(_ a: Int, _ b: Int) -> Tensor {
-        var order = Array(0..<rank)
-        order.swapAt(normalizedAxis(a, "transpose"), normalizedAxis(b, "transpose"))
-        return permuted(to: order)
+        let (a, b) = (normalizedAxis(a, "transpose"), normalizedAxis(b, "transpose"))
+        guard a != b else { return self }
+        var (swapped, steps) = (shape, layoutStrides)
+        swapped.swapAt(a, b)
+        steps.swapAt(a, b)
+        return view(shape: swapped, strides: steps, offset: offset)
+            .derived(by: .permute, from: self) { g in g.transposed(a, b) }
     }
 }
 
@@ -188,8 +198,8 @@ extension Tensor {
         let dense = source.contiguous()
         dense.read { from in
             write { to in
-                Tensor.forEachPart(shape, layoutStrides, dtype.size) { shape, strides, dense, own in
-                    ck_scatter_box(dtype.size, shape.count, shape, strides, from + dense, to + own)
+                forEachPart { part, dense, own in
+                    withUnsafePointer(to: part.axes) { ck_scatter_box(dtype.size, $0, from + dense, to + own) }
                 }
             }
         }

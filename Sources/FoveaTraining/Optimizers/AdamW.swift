@@ -108,8 +108,13 @@ public struct AdamW: Optimizer {
         let (chunk, large) = (4096, 1 << 16)
         var moves: [Move] = []
         var kept: [Tensor] = []
+        var place = 0
         forEachUpdate(&model, gradients, groups) { path, parameter, gradient, group in
-            let (first, second) = moments[path, default: Moments(of: parameter)].memory(for: path, parameter)
+            let index = moments.index(of: path, expectedAt: place)
+            place = index ?? moments.count
+            if index == nil { moments[path] = Moments(of: parameter) }
+            let (first, second) = moments.values[place].memory(for: path, parameter)
+            place += 1
             let count = gradient.count
             let whole = Move(
                 parameter: parameter.write { $0 }, gradient: gradient.read { $0 }, first: first, second: second,

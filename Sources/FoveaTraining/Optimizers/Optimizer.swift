@@ -84,8 +84,9 @@ func forEachUpdate<Model: Module>(
     _ body: (String, inout Tensor, Tensor, ParameterGroup) -> Void
 ) {
     var taken = 0
+    var place = 0
     model.forEachParameter { path, parameter in
-        guard let gradient = gradients[path] else { return }
+        guard let gradient = gradients.gradient(of: path, at: &place) else { return }
         taken += 1
         guard gradient.shape == parameter.shape, gradient.dtype == parameter.dtype else {
             trap("update", "the gradient of \(path) does not fit the parameter", gradient, parameter)
