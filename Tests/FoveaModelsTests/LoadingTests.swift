@@ -120,3 +120,72 @@ private func withFolder(_ body: (String, LanguageModel) throws -> Void) throws {
         }
     }
 }
+
+@Suite("a published folder of a vision encoder") struct VisionEncoderLoadingTests {
+    private static let sizes = """
+        "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 8,
+        "patch_size": 4
+        """
+
+    /// A folder with this configuration, and an encoder's weights behind `prefix` among others; removed afterwards.
+    private func withFolder(
+        _ config: String, _ family: VisionEncoder.Family, prefix: String, _ body: (String, VisionEncoder) throws -> Void
+    ) throws {
+        let folder = NSTemporaryDirectory() + "fovea-vision-encoder-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let encoder = VisionEncoder(
+            .init(family, imageSize: 8, patchSize: 4, width: 8, hidden: 12, depth: 2, heads: 2),
+            key: RandomKey(seed: 5))
+        let layout: WeightLayout<VisionEncoder> = family == .clip ? .clip : .siglip
+        var tensors: NamedTensors = ["logit_scale": .zeros([]), "text_model.embeddings.position_ids": .zeros([1, 4])]
+        if prefix.isEmpty { tensors = [:] }
+        for (name, tensor) in layout.published(encoder.parameters) { tensors[prefix + name] = tensor }
+        try writeSafetensors(tensors, metadata: ["format": "pt"], to: folder + "/model.safetensors")
+        try config.write(toFile: folder + "/config.json", atomically: true, encoding: .utf8)
+        try body(folder, encoder)
+    }
+
+    @Test(
+        "loads, alone or out of a larger model",
+        arguments: [
+            ("clip", "{\"model_type\": \"clip_vision_model\", \(sizes)}", ""),
+            ("siglip", "{\"model_type\": \"siglip_vision_model\", \(sizes)}", ""),
+            ("clip", "{\"model_type\": \"clip\", \"text_config\": {}, \"vision_config\": {\(sizes)}}", "vision_model."),
+            ("siglip", "{\"model_type\": \"siglip\", \"vision_config\": {\(sizes)}}", "vision_model."),
+            (
+                "clip",
+                "{\"model_type\": \"llava\", \"vision_config\": {\"model_type\": \"clip_vision_model\", \(sizes)}}",
+                "vision_tower.vision_model."
+            ),
+        ])
+    func loads(_ family: String, _ config: String, _ prefix: String) throws {
+        try withFolder(config, try #require(.init(rawValue: family)), prefix: prefix) { folder, encoder in
+            let loaded = try VisionEncoder.load(from: folder)
+            #expect(loaded.options == encoder.options)
+            let pictures = Tensor.uniform([1, 3, 8, 8], in: -1...1, key: RandomKey(seed: 3))
+            expectSameBits(loaded(pictures), encoder(pictures))
+        }
+    }
+
+    @Test("what is wrong with a folder is said in one line")
+    func refusals() throws {
+        let cases = [
+            ("{\"model_type\": \"qwen2\"}", "known are clip_vision_model, siglip_vision_model"),
+            (
+                "{\"model_type\": \"llava\", \"vision_config\": {\(Self.sizes)}}",
+                "\"model_type\" is \"llava_vision_model\""
+            ),
+            ("{\"model_type\": \"siglip_vision_model\", \(Self.sizes)}", "patch_embedding.bias"),
+            ("{\"model_type\": \"clip_vision_model\", \"hidden_size\": 16}", "\"hidden_size\" is 16"),
+            ("{", "is not a JSON"),
+        ]
+        for (config, words) in cases {
+            try withFolder(config, .clip, prefix: "") { folder, _ in
+                let error = #expect(throws: (any Error).self) { try VisionEncoder.load(from: folder) }
+                let said = error.map { "\($0)" } ?? ""
+                #expect(said.contains(words) && !said.contains("\n"), "\(said)")
+            }
+        }
+    }
+}

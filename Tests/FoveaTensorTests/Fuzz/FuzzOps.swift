@@ -57,13 +57,17 @@ struct FuzzOp: Sendable {
         FuzzOp("straightThrough") { x, _ in straightThrough(x[0] * 3, gradientOf: x[0] * 3) },
     ]
 
-    /// The operands where they broadcast.
+    /// The operands where they broadcast, and not both of two long axes to a square.
     private static func broadcast(
         _ name: String, _ apply: @escaping @Sendable (Tensor, Tensor, inout FuzzDraws) -> Tensor?
     ) -> FuzzOp {
         FuzzOp(name, 2) { x, d in
             let pairs = zip(x[0].shape.reversed(), x[1].shape.reversed())
-            return pairs.allSatisfy { $0 == $1 || $0 == 1 || $1 == 1 } ? apply(x[0], x[1], &d) : nil
+            guard pairs.allSatisfy({ $0 == $1 || $0 == 1 || $1 == 1 }) else { return nil }
+            let (longer, shorter) = x[0].rank > x[1].rank ? (x[0], x[1]) : (x[1], x[0])
+            let lead = longer.shape.dropLast(shorter.rank).reduce(1, *)
+            let count = pairs.reduce(lead) { $0 * Swift.max($1.0, $1.1) }
+            return count <= 10_000_000 ? apply(x[0], x[1], &d) : nil
         }
     }
 
@@ -245,11 +249,15 @@ struct FuzzOp: Sendable {
             return matmul(x[0], b)
         },
         FuzzOp("linear", 2) { x, _ in
-            guard x[0].rank > 0, x[1].rank == 2, x[1].shape[1] == x[0].shape.last! else { return nil }
+            guard x[0].rank > 0, x[1].rank == 2, x[1].shape[1] == x[0].shape.last!, isSmall(x[0], x[1]) else {
+                return nil
+            }
             return linear(x[0], weight: x[1], bias: x[1].sum(axes: [1]))
         },
         FuzzOp("joinedLinear", 2) { x, d in
-            guard x[0].rank > 1, x[0].count > 0, x[1].rank == 2, x[1].shape[1] == x[0].shape.last! else { return nil }
+            guard x[0].rank > 1, x[0].count > 0, x[1].rank == 2, x[1].shape[1] == x[0].shape.last!,
+                isSmall(x[0], x[1])
+            else { return nil }
             // The second part is of one sample.
             let one = (0..<x[0].rank - 2).reduce(x[0]) { $0.sliced(axis: $1, 0..<1) }
             return joinedLinear([(x[0], x[1], d.coin() ? x[1].sum(axes: [1]) : nil), (one, x[1] * 2, nil)])
