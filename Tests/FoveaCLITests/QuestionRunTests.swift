@@ -256,6 +256,7 @@ struct QuestionRunTests {
         #expect(try lines().map(\.settings) == [[], [], ["data.blank=true"]])
         let table = try bench.prints(["results", "all/results.jsonl"])
         #expect(table.contains("q data.blank=true") && table.contains("parity"))
+        #expect(table.split(separator: "\n").allSatisfy { $0.count <= 80 }, "\(table)")
 
         // A file that is none of results is refused before anything is trained.
         try bench.write("{}\n", to: "all/results.jsonl")

@@ -118,6 +118,12 @@ let tensorMistakes: [TrapCase] = [
     TrapCase("too many axes", saying: "has more than 32 axes") {
         _ = Tensor.ones([Int](repeating: 1, count: 33))
     },
+    TrapCase("too many axes of a view", saying: "has more than 32 axes") {
+        _ = zeros(4).reshaped(to: [4] + [Int](repeating: 1, count: 32))
+    },
+    TrapCase("one axis too many", saying: "has more than 32 axes") {
+        _ = (0..<32).reduce(zeros(4)) { x, _ in x.unsqueezed(0) }
+    },
     TrapCase("item", saying: "item(): one element is needed", "[2]") { _ = zeros(2).item() },
     TrapCase("scalars of another type", saying: "the elements are float32, not float64") {
         _ = zeros(2).scalars(as: Double.self)

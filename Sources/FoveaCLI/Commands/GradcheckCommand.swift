@@ -92,15 +92,17 @@ struct GradcheckCommand: ParsableCommand {
         if json {
             printJSON(Output(results: rows))
         } else {
-            var table = TextTable(["name", "kind", "samples", "max relative error", "", ""], right: [2, 3])
+            var table = TextTable(["name", "kind", "samples", "max relative error", ""], right: [2, 3])
             for row in rows {
                 table.add([
                     row.name, row.kind, "\(row.samples)", row.differentiable ? scientific(row.maxRelativeError) : "–",
                     row.differentiable ? row.passed ? "ok" : "FAILED" : "no gradient",
-                    row.exception.map { "(\($0))" } ?? "",
                 ])
             }
             print(table.text)
+            var exceptions = TextTable(["exception", "reason"])
+            for row in rows { if let reason = row.exception { exceptions.add([row.name, reason]) } }
+            if rows.contains(where: { $0.exception != nil }) { print("\n" + exceptions.text) }
             let checked = rows.count(where: \.differentiable)
             let constants = rows.count - checked
             print(

@@ -24,30 +24,30 @@ struct ResultsCommand: ParsableCommand {
             printJSON(results)
             return
         }
-        var table = TextTable(
-            [
-                "recipe", "seeds", "tokens", "parameters", "multiply-adds", "ms a step", "part", "questions", "right",
-                "95 %",
-            ],
-            right: [1, 2, 3, 4, 5, 8])
+        // What they cost and what they reached: in one table they would not fit the width of a terminal.
+        var cost = TextTable(
+            ["recipe", "seeds", "tokens", "parameters", "multiply-adds", "ms a step"], right: [1, 2, 3, 4, 5])
+        var reached = TextTable(["recipe", "part", "questions", "right", "95 %"], right: [3])
         for group in results.grouped {
             let first = group[0]
+            let name = ([first.recipe] + first.settings).joined(separator: " ")
             let milliseconds = group.map(\.secondsPerStep).mean * 1000
-            var lead = [
-                ([first.recipe] + first.settings).joined(separator: " "), "\(group.count)", "\(first.tokens)",
-                first.parameters.grouped, first.multiplyAdds.grouped, milliseconds.fixed(1), first.part,
-            ]
+            cost.add([
+                name, "\(group.count)", "\(first.tokens)", first.parameters.grouped, first.multiplyAdds.grouped,
+                milliseconds.fixed(1),
+            ])
+            var lead = [name, first.part]
             let types = first.questions?.map(\.type) ?? []
-            if types.isEmpty { table.add(lead + ["all", group.map(\.accuracy).mean.percent, ""]) }
+            if types.isEmpty { reached.add(lead + ["all", group.map(\.accuracy).mean.percent, ""]) }
             for type in types {
                 let scores = group.compactMap { $0.questions?.first { $0.type == type } }
                 let (lower, upper) = (scores.map(\.lower).min() ?? 0, scores.map(\.upper).max() ?? 1)
-                table.add(
+                reached.add(
                     lead + [type, scores.map(\.accuracy).mean.percent, "\(lower.percent) to \(upper.percent)"])
                 lead = lead.map { _ in "" }
             }
         }
-        print(table.text)
+        print(cost.text + "\n\n" + reached.text)
     }
 }
 

@@ -153,15 +153,18 @@ extension Tensor {
             }
             count = product
         }
-        guard shape.count <= Tensor.maxRank else {
-            trap("Tensor", "the shape \(shape) has more than \(Tensor.maxRank) axes")
-        }
+        Tensor.requireRank(shape)
         self.init(
             dtype: dtype, shape: shape, storage: Storage(byteCount: count * dtype.size), strides: nil, offset: 0)
     }
 
     package init(storage: Storage, shape: [Int], strides: [Int]? = nil, offset: Int = 0, dtype: DType) {
+        Tensor.requireRank(shape)
         self.init(dtype: dtype, shape: shape, storage: storage, strides: strides, offset: offset)
+    }
+
+    private static func requireRank(_ shape: [Int]) {
+        guard shape.count <= maxRank else { trap("Tensor", "the shape \(shape) has more than \(maxRank) axes") }
     }
 }
 
