@@ -49,13 +49,18 @@ extension Benchmark {
         let methods = ReductionMethod.all.filter(\.isGuidedByText)
         return [prefill("prefill.none") { _ in [] }]
             + methods.flatMap { method in
-                let reducers = { @Sendable in try method.reducers(keeping: 64, in: place).decoder }
-                return [
-                    prefill("prefill.\(method.name)") { _ in try reducers() },
-                    prefill("replay.\(method.name)") { read in try reducers().replayed(read) },
-                ]
-            }
+                prefills(method.name) { try method.reducers(keeping: 64, in: place).decoder }
+            } + prefills("ficoco-l-once") { [FiCoCoLLayers(ReductionSchedule([0, 512, 0, 0, 0, 0, 0, 0]))] }
     }()
+
+    private static func prefills(
+        _ name: String, _ reducers: @escaping @Sendable () throws -> [any LayerReducer]
+    ) -> [Benchmark] {
+        [
+            prefill("prefill.\(name)") { _ in try reducers() },
+            prefill("replay.\(name)") { read in try reducers().replayed(read) },
+        ]
+    }
 
     /// - Parameters:
     ///   - name: of the benchmark.
