@@ -139,24 +139,23 @@ static void copy_row(size_t size, size_t n, const void *x, ptrdiff_t sx, void *y
     }
 }
 
-// What lies in row-major order is gone through from its beginning to its end.
-#define ROWS(copy) \
-    const struct ck_axis row = box->rank > 0 ? box->axes[0] : (struct ck_axis){1, {1, 1, 1}}; \
-    size_t rows = 1; \
-    for (size_t d = 1; d < box->rank; d++) rows *= (size_t)box->axes[d].length; \
-    if (rows == 0 || row.length == 0) return; \
-    const size_t n = (size_t)row.length; \
-    struct ck_walk walk; \
-    ck_walk_start(&walk, box, 1, 0); \
-    for (size_t r = 0; r < rows; r++) { \
-        copy; \
-        ck_walk_advance(&walk, box); \
+// Between a box and what lies in row-major order, which is gone through from its beginning to its end.
+static void copy_box(size_t size, const struct ck_box *box, const char *x, char *y, int is_scatter) {
+    const struct ck_axis row = box->rank > 0 ? box->axes[0] : (struct ck_axis){1, {1, 1, 1}};
+    size_t rows = 1;
+    for (size_t d = 1; d < box->rank; d++) rows *= (size_t)box->axes[d].length;
+    if (rows == 0 || row.length == 0) return;
+    const size_t n = (size_t)row.length;
+    struct ck_walk walk;
+    ck_walk_start(&walk, box, 1, 0);
+    for (size_t r = 0; r < rows; r++) {
+        const ptrdiff_t own = walk.offsets[0] * (ptrdiff_t)size, dense = (ptrdiff_t)(r * n * size);
+        if (is_scatter) copy_row(size, n, x + dense, 1, y + own, row.steps[0]);
+        else copy_row(size, n, x + own, row.steps[0], y + dense, 1);
+        ck_walk_advance(&walk, box);
     }
-
-void ck_gather_box(size_t size, const struct ck_box *box, const void *x, void *y) {
-    ROWS(copy_row(size, n, (const char *)x + walk.offsets[0] * (ptrdiff_t)size, row.steps[0], (char *)y + r * n * size, 1))
 }
 
-void ck_scatter_box(size_t size, const struct ck_box *box, const void *x, void *y) {
-    ROWS(copy_row(size, n, (const char *)x + r * n * size, 1, (char *)y + walk.offsets[0] * (ptrdiff_t)size, row.steps[0]))
-}
+void ck_gather_box(size_t size, const struct ck_box *box, const void *x, void *y) { copy_box(size, box, x, y, 0); }
+
+void ck_scatter_box(size_t size, const struct ck_box *box, const void *x, void *y) { copy_box(size, box, x, y, 1); }

@@ -13,14 +13,6 @@ public struct Gradients: Sendable {
     /// The gradient of the parameter at `path`, nil when that was not traced.
     public subscript(path: String) -> Tensor? { tensors[path] }
 
-    /// The gradient of the parameter at `path`, looked for at `place` first, which becomes the one behind it: a walk over a module
-    /// asks in the order in which the gradients stand.
-    package func gradient(of path: String, at place: inout Int) -> Tensor? {
-        guard let index = tensors.index(of: path, expectedAt: place) else { return nil }
-        place = index + 1
-        return tensors.values[index]
-    }
-
     /// √ Σ g² over all elements of all gradients, added up in double precision.
     public var norm: Double {
         tensors.values.reduce(0.0) { $0 + $1.sumOfSquares() }.squareRoot()
@@ -50,14 +42,6 @@ public struct Gradients: Sendable {
                 a.tensors[path]! += gradient
             }
         }
-    }
-}
-
-extension OrderedDictionary where Key == String {
-    /// Where a path stands: mostly where it is expected, which saves a look-up by hash.
-    @inlinable
-    package func index(of path: String, expectedAt place: Int) -> Int? {
-        place < count && keys[place] == path ? place : index(forKey: path)
     }
 }
 

@@ -63,10 +63,10 @@ struct Box {
         return count
     }
 
-    /// The axes around one.
-    func outside(_ axis: Int) -> Box {
+    /// The axes around the innermost.
+    var withoutInnermost: Box {
         var box = Box()
-        for outer in axis + 1..<max(axis + 1, rank) { box.add(self[outer]) }
+        for axis in 1..<max(1, rank) { box.add(self[axis]) }
         return box
     }
 

@@ -19,19 +19,6 @@ package enum MatrixProduct {
         /// Whether the elements are of bfloat16; on the right alone, with columns that have no gaps.
         var isBFloat16 = false
 
-        init(
-            pointer: UnsafeRawPointer, row: Int, column: Int, run: Int = 0, runStep: Int = 0, isBFloat16: Bool = false
-        ) {
-            self.pointer = pointer
-            (self.row, self.column, self.run, self.runStep) = (row, column, run, runStep)
-            self.isBFloat16 = isBFloat16
-        }
-
-        /// The last two axes of a tensor.
-        init(pointer: UnsafeRawPointer, _ tensor: borrowing Tensor) {
-            self.init(pointer: pointer, row: tensor.stride(fromLast: 1), column: tensor.stride(fromLast: 0))
-        }
-
         /// Whether BLAS can read it: row by row without gaps, or column by column.
         func isForBLAS(_ rows: Int, _ columns: Int) -> Bool {
             guard run == 0 else { return false }
@@ -222,6 +209,13 @@ package enum MatrixProduct {
     }
 }
 
+extension MatrixProduct.Operand {
+    /// The last two axes of a tensor.
+    init(pointer: UnsafeRawPointer, _ tensor: borrowing Tensor) {
+        self.init(pointer: pointer, row: tensor.stride(fromLast: 1), column: tensor.stride(fromLast: 0))
+    }
+}
+
 /// How products of one shape are shared: each in a grid of tiles, and so many tiles to a chunk of work.
 private struct Grid {
     private let m: Int
@@ -326,7 +320,8 @@ extension Tensor {
             write { target in
                 MatrixProduct.multiply(
                     rows.length, n, k, .init(pointer: left, row: rows.steps.0, column: x.stride(fromLast: 0)), b,
-                    batch: box.outside(0), addend: addend, into: target, stride: Swift.max(n, rows.steps.2), dtype)
+                    batch: box.withoutInnermost, addend: addend, into: target, stride: Swift.max(n, rows.steps.2), dtype
+                )
             }
         }
     }

@@ -76,8 +76,12 @@ public struct Tensor: Sendable {
     }
 
     /// The same memory without trace or name: a constant to any tape.
-    package var detached: Tensor {
-        Tensor(storage: storage, shape: shape, strides: strides, offset: offset, dtype: dtype)
+    package var detached: Tensor { traced(Trace()) }
+
+    /// The same memory, traced there and named so.
+    func traced(_ trace: Trace, label: UInt32 = 0) -> Tensor {
+        Tensor(
+            dtype: dtype, shape: shape, storage: storage, strides: strides, offset: offset, trace: trace, label: label)
     }
 
     /// This tensor in row-major order: itself where it is so already, else a copy.

@@ -88,9 +88,7 @@ package final class Tape {
 
     /// The value as a leaf of this tape: the gradient with respect to it can be asked for.
     package func leaf(_ tensor: Tensor) -> Tensor {
-        let leaf = Tensor(
-            dtype: tensor.dtype, shape: tensor.shape, storage: tensor.storage, strides: tensor.strides,
-            offset: tensor.offset, trace: append(.leaf, label: tensor.label), label: tensor.label)
+        let leaf = tensor.traced(append(.leaf, label: tensor.label), label: tensor.label)
         if let anomalies { anomalies.inspect(leaf, .parameter, nil, label: leaf.label) }
         return leaf
     }
@@ -103,9 +101,7 @@ package final class Tape {
 
     /// The output of an op, recorded.
     func recorded(_ output: Tensor, _ record: Record) -> Tensor {
-        let traced = Tensor(
-            dtype: output.dtype, shape: output.shape, storage: output.storage, strides: output.strides,
-            offset: output.offset, trace: append(record))
+        let traced = output.traced(append(record))
         if let anomalies {
             anomalies.inspect(traced, .output, record.source?.op, label: labels[Int(traced.trace.index)].label)
         }

@@ -110,11 +110,9 @@ public struct AdamW: Optimizer {
         var kept: [Tensor] = []
         var place = 0
         forEachUpdate(&model, gradients, groups) { path, parameter, gradient, group in
-            let index = moments.index(of: path, expectedAt: place)
-            place = index ?? moments.count
-            if index == nil { moments[path] = Moments(of: parameter) }
-            let (first, second) = moments.values[place].memory(for: path, parameter)
-            place += 1
+            let index = moments.index(of: path, at: &place) ?? moments.count
+            if index == moments.count { moments[path] = Moments(of: parameter) }
+            let (first, second) = moments.values[index].memory(for: path, parameter)
             let count = gradient.count
             let whole = Move(
                 parameter: parameter.write { $0 }, gradient: gradient.read { $0 }, first: first, second: second,

@@ -86,7 +86,8 @@ func forEachUpdate<Model: Module>(
     var taken = 0
     var place = 0
     model.forEachParameter { path, parameter in
-        guard let gradient = gradients.gradient(of: path, at: &place) else { return }
+        guard let index = gradients.tensors.index(of: path, at: &place) else { return }
+        let gradient = gradients.tensors.values[index]
         taken += 1
         guard gradient.shape == parameter.shape, gradient.dtype == parameter.dtype else {
             trap("update", "the gradient of \(path) does not fit the parameter", gradient, parameter)
