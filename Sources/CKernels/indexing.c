@@ -75,6 +75,54 @@ void ck_add_at(int type, const void *x, const int64_t *positions, int64_t skippe
     }
 }
 
+#define BAG_SUMS(type) \
+    for (size_t p = first; p < first + count; p++) { \
+        type *to = (type *)y + (p - first) * width; \
+        if (bounds[p] == bounds[p + 1]) memset(to, 0, width * sizeof(type)); \
+        for (int64_t e = bounds[p]; e < bounds[p + 1]; e++) { \
+            const type *from = (const type *)x + (size_t)index[e] * width; \
+            const type share = w ? ((const type *)w)[e] : 1; \
+            if (e == bounds[p]) \
+                for (size_t j = 0; j < width; j++) to[j] = share * from[j]; \
+            else \
+                for (size_t j = 0; j < width; j++) to[j] += share * from[j]; \
+        } \
+    }
+
+void ck_bag_sums(int type, const void *x, const int64_t *index, const int64_t *bounds, const void *w, size_t first,
+                 size_t count, size_t width, void *y) {
+    if (type == 0) {
+        BAG_SUMS(float)
+    } else {
+        BAG_SUMS(double)
+    }
+}
+
+// Eight sums side by side, so that the compiler may use vectors without changing what is computed.
+#define BAG_PRODUCTS(type) \
+    for (size_t p = first; p < first + count; p++) { \
+        const type *b = (const type *)g + p * width; \
+        for (int64_t e = bounds[p]; e < bounds[p + 1]; e++) { \
+            const type *a = (const type *)x + (size_t)index[e] * width; \
+            type sums[8] = {0}, rest = 0; \
+            size_t j = 0; \
+            for (; j + 8 <= width; j += 8) \
+                for (size_t k = 0; k < 8; k++) sums[k] += a[j + k] * b[j + k]; \
+            for (; j < width; j++) rest += a[j] * b[j]; \
+            for (size_t k = 0; k < 8; k++) rest += sums[k]; \
+            ((type *)y)[e] = rest; \
+        } \
+    }
+
+void ck_bag_products(int type, const void *x, const int64_t *index, const int64_t *bounds, const void *g, size_t first,
+                     size_t count, size_t width, void *y) {
+    if (type == 0) {
+        BAG_PRODUCTS(float)
+    } else {
+        BAG_PRODUCTS(double)
+    }
+}
+
 #define FILL_WHERE(type) \
     for (size_t i = 0; i < n; i++) ((type *)y)[i] = mask[i] ? *(const type *)value : ((const type *)x)[i];
 

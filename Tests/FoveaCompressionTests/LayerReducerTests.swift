@@ -54,8 +54,8 @@ private struct LayerCase {
 }
 
 @Suite("reducers in layers do what their definitions say") struct LayerReducerTests {
-    @Test("FiCoCo-V, by what attention hands out", arguments: FiCoCoV.Mode.allCases)
-    func fiCoCoV(_ mode: FiCoCoV.Mode) {
+    @Test("FiCoCo-V, by what attention hands out", arguments: FiCoCoMode.allCases)
+    func fiCoCoV(_ mode: FiCoCoMode) {
         // In an encoder nothing stands behind the patches.
         let own = LayerCase(question: 0)
         let method = FiCoCoV(mode: mode, grid: .init(rows: 3, columns: 4), remove: 5, epsilon: 0.7)
@@ -93,23 +93,23 @@ private struct LayerCase {
         #expect(left.count == 7 && positions.contains(Double(best)))
     }
 
-    @Test("FiCoCo-L, from queries and keys alone")
-    func fiCoCoL() {
-        let own = LayerCase()
-        let method = FiCoCoL(remove: 5, epsilon: 0.7)
+    @Test("FiCoCo-L, from queries and keys alone", arguments: FiCoCoMode.allCases, [0, 3])
+    func fiCoCoL(_ mode: FiCoCoMode, words: Int) {
+        let own = LayerCase(question: words)
+        let method = FiCoCoL(mode: mode, remove: 5, epsilon: 0.7)
         let layers = FiCoCoLLayers(ReductionSchedule([5]), method)
         let left = layers.reduced(own.tokens, inLayer: 0, attention: own.attention([]))
-        #expect(left.count == 16 - 5)
+        #expect(left.count == 13 + words - 5)
         for sample in 0..<2 {
             let expected = own.reduced(
                 sample,
                 method.reduction(
                     visual: own.logits(sample, rows: 1..<13, columns: 1..<13),
-                    text: own.logits(sample, rows: 13..<16, columns: 1..<13)))
+                    text: own.logits(sample, rows: 13..<13 + words, columns: 1..<13)))
             expectClose(left.features[sample].sliced(axis: 0, 1..<8), expected, tolerance: close)
             expectSameBits(
-                left.features[sample].sliced(axis: 0, 8..<11).contiguous(),
-                own.features[sample].sliced(axis: 0, 13..<16).contiguous())
+                left.features[sample].sliced(axis: 0, 8..<8 + words).contiguous(),
+                own.features[sample].sliced(axis: 0, 13..<13 + words).contiguous())
         }
     }
 

@@ -322,7 +322,7 @@ private func picture(
     @Test("FiCoCo: weights of a token add up to 1, one target up to 500 tokens and two up to 1000, constants stay")
     func fiCoCo() {
         let logits = Tensor.sample([2, 17, 17], "logits")
-        for mode in FiCoCoV.Mode.allCases {
+        for mode in FiCoCoMode.allCases {
             let method = FiCoCoV(mode: mode, grid: .init(rows: 4, columns: 4), remove: 6, epsilon: 0.5)
             let step = method.reduction(logits: logits, positions: Array(0..<16))
             #expect(step.kept.count == 10)

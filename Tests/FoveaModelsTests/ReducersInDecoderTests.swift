@@ -60,6 +60,10 @@ private struct Hiding: LayerReducer {
         ("focus-text-sampler", FocusTextSampler(keep: 3, layer: 2)),
         ("tome", ToMeLayers(ReductionSchedule([1, 0, 1, 0]))),
         ("ficoco-l", FiCoCoLLayers(ReductionSchedule([1, 1, 0, 0]), FiCoCoL(remove: 0, epsilon: 0.5))),
+        (
+            "ficoco-l by logits",
+            FiCoCoLLayers(ReductionSchedule([1, 1, 0, 0]), FiCoCoL(mode: .logits, remove: 0, epsilon: 0.5))
+        ),
     ]
 
     /// What makes new tokens, and what cuts caches: nothing of the whole text stands for these.
@@ -289,7 +293,11 @@ private struct Hiding: LayerReducer {
             let prompt = LayerTokens(features: DecoderCase.features(1, 20), pictures: pictures)
             let place = ReductionPlace(grid: .init(rows: 3, columns: 5), encoderLayers: 3, decoderLayers: 4)
             let guided = ReductionMethod.all.filter(\.isGuidedByText)
-            let cases = try [("none", Reducers())] + guided.map { ($0.name, try $0.reducers(keeping: 4, in: place)) }
+            let byLogits = try ReductionMethod.named("ficoco-l")!
+                .reducers(keeping: 4, in: place, options: ["mode": .string("logits")])
+            let cases =
+                try [("none", Reducers()), ("ficoco-l by logits", byLogits)]
+                + guided.map { ($0.name, try $0.reducers(keeping: 4, in: place)) }
             for (name, reducers) in cases {
                 let stated = model.cost(
                     ofReading: visual, before: front, question: question, reducers: reducers.decoder)

@@ -20,6 +20,7 @@ extension ShapedCall {
             .init("rows", [331, 211], [400], [400, 211]), .init("columns", [211, 331], [400], [211, 400]),
         ],
         "embedding": [.init("sequence", [300, 200], [20, 30])],
+        "embeddingBag": [.init("weighted", [331, 211], [400], [400])],
         "oneHot": [.init("vector", [300])],
         "bincount": [.init("numbers", [70_001])],
         "maskedSelect": [.init("rows", [331, 211], [331]), .init("elements", [211, 331], [211, 331])],
@@ -50,6 +51,7 @@ extension ShapedCall {
         case "indexAdd" where n > 0:
             return [.init("columns", [2, n], [5], [2, 5]), .init("columns", [2, 5], [n], [2, n])]
         case "embedding": return [.init("no ids", [5, 3], [n])]
+        case "embeddingBag" where n > 0: return [.init("weighted", [n + 4, n], [7], [7])]
         case "oneHot" where n > 0 && n < 100: return [.init("vector", [n])]
         case "bincount" where n > 0: return [.init("numbers", [n])]
         case "maskedSelect" where n > 0: return [.init("rows", [5, n], [5]), .init("elements", [3, n], [3, n])]

@@ -210,6 +210,21 @@ let indexingMistakes: [TrapCase] = [
     TrapCase("embedding's table", saying: "embedding: a table [V, D] is needed", "[4]") {
         _ = embedding(ids(0), table: zeros(4))
     },
+    TrapCase("embeddingBag", saying: "embeddingBag: index 4 is outside the 4 rows", "[4, 2]") {
+        _ = embeddingBag(ids(4), offsets: ids(0), table: zeros(4, 2))
+    },
+    TrapCase("embeddingBag's offsets", saying: "embeddingBag: the offsets must ascend from 0", "int64 [2]") {
+        _ = embeddingBag(ids(1, 2), offsets: ids(1, 2), table: zeros(4, 2))
+    },
+    TrapCase("embeddingBag without bags", saying: "embeddingBag: 2 ids are in no bag") {
+        _ = embeddingBag(ids(1, 2), offsets: ids(), table: zeros(4, 2))
+    },
+    TrapCase("embeddingBag's last offset", saying: "embeddingBag: index 3 is outside the 2 ids") {
+        _ = embeddingBag(ids(1, 2), offsets: ids(0, 3), table: zeros(4, 2))
+    },
+    TrapCase("embeddingBag's weights", saying: "embeddingBag: a table [V, D], ids [K], offsets [P] and weights [K]") {
+        _ = embeddingBag(ids(1, 2), offsets: ids(0), table: zeros(4, 2), weights: zeros(3))
+    },
     TrapCase("oneHot", saying: "oneHot: index 3 is outside the 3 classes") { _ = ids(3).oneHot(classes: 3) },
     TrapCase("oneHot's type", saying: "oneHot: float32 or float64 is needed, not int64") {
         _ = ids(3).oneHot(classes: 4, dtype: .int64)

@@ -132,6 +132,20 @@ extension Reference {
                 inputs[0][[Int(inputs[1][Array(index.dropLast())]), index.last!]]
             }
         },
+        "embeddingBag": Reference((1e-13, 8), (8, 8)) { label, inputs in
+            let starts = [
+                "weighted": [0, 3, 3, 4], "sums": [0, 2], "table is a view": [0, 1], "empty bags": [0, 0],
+            ]
+            return starts[label].map { starts in
+                let ends = starts.dropFirst() + [inputs[1].values.count]
+                return Grid([starts.count, inputs[0].shape[1]]) { index in
+                    (starts[index[0]]..<ends[ends.startIndex + index[0]]).reduce(0) { sum, place in
+                        let row = inputs[0][[Int(inputs[1].values[place]), index[1]]]
+                        return sum + row * (inputs.count > 2 ? inputs[2].values[place] : 1)
+                    }
+                }
+            }
+        },
         "oneHot": moving { label, inputs in
             Grid(inputs[0].shape + [label == "vector" ? inputs[0].values.count : 4]) { index in
                 Int(inputs[0][Array(index.dropLast())]) == index.last! ? 1 : 0

@@ -339,7 +339,10 @@ def draw_ficoco_l(draw):
     if draw.tied:
         n = 2 ** int(math.log2(n))
     beta, gamma = (draw.pick(0, 0.5, 1) if draw.tied else draw.share(0, 0.6, 1) for _ in range(2))
-    config = {"remove": draw.budget(n, 0), "beta": beta, "gamma": gamma, "epsilon": draw.share(0, 1, 0.5, 0.998)}
+    config = {
+        "mode": draw.pick("probabilities", "logits"), "remove": draw.budget(n, 0), "beta": beta, "gamma": gamma,
+        "epsilon": draw.share(0, 1, 0.5, 0.998),
+    }
     x = draw.normal(draw.batch, n, draw.whole(1, 6))
     visual, text = draw.logits(draw.batch, heads, n, n), draw.logits(draw.batch, heads, words, n)
     return config, {}, {"x": x, "visual_logits": visual, "text_logits": text}

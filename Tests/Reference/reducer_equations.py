@@ -338,11 +338,18 @@ def ficoco_v(config, weights, x, logits, positions):
 
 
 def ficoco_l(config, weights, x, visual_logits, text_logits):
-    visual, text = (logits.softmax(-1).mean(0) for logits in (visual_logits, text_logits))
+    ratio = config.get("mode", "probabilities") == "probabilities"
+    visual, text = ((logits.softmax(-1) if ratio else logits).mean(0) for logits in (visual_logits, text_logits))
     beta, gamma = config["beta"], config["gamma"]
-    terms = beta * visual.detach().mean(0), (1 - beta) * text.detach().mean(0)
+    seen, asked = visual.detach().mean(0 if ratio else 1), text.detach().mean(0)
+    if not ratio:
+        if seen.norm() == 0 or asked.norm() == 0:
+            raise Undecided
+        seen, asked = seen / seen.norm(), asked / asked.norm()
+    terms = beta * seen, (1 - beta) * asked
     correlation = gamma * visual + (1 - gamma) / len(text) * text.T @ text
-    return absorbed(x, terms[0] - terms[1], correlation, config, True, max(t.max().item() for t in terms))
+    scale = max(term.abs().max().item() for term in terms)
+    return absorbed(x, terms[0] - terms[1], correlation, config, ratio, scale)
 
 
 def absorbed(x, score, correlation, config, ratio, scale):

@@ -202,6 +202,12 @@ SHAPE = {
         "": "a.index_add(0, b, c)",
     },
     "embedding": "F.embedding(b, a)",
+    "embeddingBag": {
+        "weighted": 'F.embedding_bag(b, a, torch.tensor([0, 3, 3, 4]), mode="sum", per_sample_weights=c)',
+        "sums": 'F.embedding_bag(b, a, torch.tensor([0, 2]), mode="sum")',
+        "empty bags": 'F.embedding_bag(b, a, torch.tensor([0, 0]), mode="sum", per_sample_weights=c)',
+        "": 'F.embedding_bag(b, a, torch.tensor([0, 1]), mode="sum")',
+    },
     "oneHot": {
         "vector": "F.one_hot(a, len(a)).float()",
         "matrix": "F.one_hot(a, 4).double()",

@@ -372,6 +372,13 @@ void ck_take(size_t size, const void *x, const int64_t *positions, size_t n, siz
 // `skipped` is left out. The type is 0 for float32, 1 for float64.
 void ck_add_at(int type, const void *x, const int64_t *positions, int64_t skipped, size_t n, size_t block, size_t first,
                size_t count, void *y);
+// Rows `first` and on of weighted sums of the rows of x: y[p] = Σ w[e] x[index[e]] over bounds[p] <= e < bounds[p + 1]. w may be
+// NULL for 1; y is where the first of these rows goes. The type is 0 for float32, 1 for float64.
+void ck_bag_sums(int type, const void *x, const int64_t *index, const int64_t *bounds, const void *w, size_t first,
+                 size_t count, size_t width, void *y);
+// y[e] = x[index[e]] · g[p] for the same e of the same rows p
+void ck_bag_products(int type, const void *x, const int64_t *index, const int64_t *bounds, const void *g, size_t first,
+                     size_t count, size_t width, void *y);
 // y[i] = mask[i] ? value : x[i]
 void ck_fill_where(size_t size, const uint8_t *mask, const void *value, const void *x, void *y, size_t n);
 // counts[index[i]] += 1

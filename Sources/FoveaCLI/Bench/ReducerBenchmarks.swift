@@ -50,6 +50,10 @@ extension Benchmark {
         return [prefill("prefill.none") { _ in [] }]
             + methods.flatMap { method in
                 prefills(method.name) { try method.reducers(keeping: 64, in: place).decoder }
+            }
+            + prefills("ficoco-l-logits") {
+                try ReductionMethod.named("ficoco-l")!
+                    .reducers(keeping: 64, in: place, options: ["mode": .string("logits")]).decoder
             } + prefills("ficoco-l-once") { [FiCoCoLLayers(ReductionSchedule([0, 512, 0, 0, 0, 0, 0, 0]))] }
     }()
 

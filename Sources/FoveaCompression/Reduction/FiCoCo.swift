@@ -12,6 +12,25 @@ import Darwin
 // §3 and appendix; `llava/model/multimodal_encoder/FiCoCo_V.py` and `language_model/FiCoCo_L.py` of
 // kawhiiiileo/FiCoCo. docs/methods/ficoco.md lists where the two differ.)
 
+/// What FiCoCo takes for the attention A.
+public enum FiCoCoMode: String, Sendable, CaseIterable {
+    /// Weights after softmax, as the paper says.
+    case probabilities
+    /// Scores before softmax and without any mask, as the published code does.
+    case logits
+
+    /// The mean over the heads, of logits [H, rows, columns].
+    fileprivate func meanAttention(_ logits: Tensor) -> Tensor {
+        (self == .probabilities ? logits.softmax(axis: 2) : logits).mean(axes: [0])
+    }
+
+    /// The redundancy of the tokens of A [N, N]: what each receives from the others, or the mean of its own row of logits,
+    /// since the rows of a softmax have one mean.
+    fileprivate func received(_ attention: Tensor) -> [Double] {
+        withoutGradient { attention.detached.mean(axes: [self == .probabilities ? 0 : 1]) }.doubles
+    }
+}
+
 /// The steps that FiCoCo-V and FiCoCo-L share once the redundancy s of each token is known.
 ///
 ///     S = the n tokens of highest s,  T = the others
@@ -35,8 +54,9 @@ enum FiCoCo {
         let removed = min(max(remove, 0), n - 1)
         guard removed > 0 else { return TokenReduction(keeping: Array(0..<n)) }
         let sources = Ranking.top(redundancy, removed)
-        let isSource = Set(sources)
-        let targets = (0..<n).filter { !isSource.contains($0) }
+        var isSource = [Bool](repeating: false, count: n)
+        for source in sources { isSource[source] = true }
+        let targets = (0..<n).filter { !isSource[$0] }
         let correlation = correlation(sources, targets)
         let values = correlation.doubles
         var merges: [TokenReduction.Merge] = []
@@ -69,6 +89,12 @@ enum FiCoCo {
             kept: targets, merges: merges, weights: weights / sums.selecting(axis: 0, rows),
             own: .ones([targets.count], dtype: dtype))
     }
+
+    /// x / ‖x‖; zeros as they are.
+    static func normalized(_ x: [Double]) -> [Double] {
+        let norm = x.reduce(0) { $0 + $1 * $1 }.squareRoot()
+        return norm > 0 ? x.map { $0 / norm } : x
+    }
 }
 
 /// FiCoCo-V: in a layer of the vision encoder, between attention and MLP.
@@ -80,11 +106,7 @@ enum FiCoCo {
 /// does, the row mean of the logits before it.
 public struct FiCoCoV: Module {
     /// What A is.
-    public enum Mode: String, Sendable, CaseIterable {
-        case probabilities, logits
-    }
-
-    public let mode: Mode
+    public let mode: FiCoCoMode
     /// The raster that positions are cells of.
     public let grid: VisualTokens.Grid
     /// n, how many patches a layer removes.
@@ -107,7 +129,8 @@ public struct FiCoCoV: Module {
     ///   - window: cells along a window's side.
     ///   - epsilon: ε.
     public init(
-        mode: Mode = .probabilities, grid: VisualTokens.Grid, remove: Int, lambda: Double = 0.35, boost: Double = 2,
+        mode: FiCoCoMode = .probabilities, grid: VisualTokens.Grid, remove: Int, lambda: Double = 0.35,
+        boost: Double = 2,
         window: Int = 2, epsilon: Double = 0.998
     ) {
         guard window >= 1, (0...1).contains(epsilon) else {
@@ -131,7 +154,7 @@ public struct FiCoCoV: Module {
     ///   - positions: the cell of each patch.
     public func reduction(logits: Tensor, positions: [Int]) -> TokenReduction {
         let n = positions.count
-        let a = (mode == .probabilities ? logits.softmax(axis: 2) : logits).mean(axes: [0])
+        let a = mode.meanAttention(logits)
         return reduction(
             patches: a.sliced(axis: 0, 1..<1 + n).sliced(axis: 1, 1..<1 + n),
             ofClass: withoutGradient { a.detached.sliced(axis: 0, 0..<1).sliced(axis: 1, 1..<1 + n) }.doubles,
@@ -146,17 +169,28 @@ public struct FiCoCoV: Module {
     ///   - positions: the cell of each patch.
     ///   - remove: n.
     func reduction(patches: Tensor, ofClass: [Double], positions: [Int], remove: Int) -> TokenReduction {
-        let received = withoutGradient { patches.detached.mean(axes: [mode == .probabilities ? 0 : 1]) }.doubles
-        let (v, c) = (normalized(received), normalized(ofClass))
-        let redundancy = boosted(positions.indices.map { lambda * v[$0] - (1 - lambda) * c[$0] }, positions)
-        return FiCoCo.reduction(
-            redundancy: redundancy, remove: remove, areLogits: mode == .logits, epsilon: epsilon
-        ) { patches.block($0, $1) }
+        reduction(received: mode.received(patches), ofClass: ofClass, positions: positions, remove: remove) {
+            patches.block($0, $1)
+        }
     }
 
-    private func normalized(_ x: [Double]) -> [Double] {
-        let norm = x.reduce(0) { $0 + $1 * $1 }.squareRoot()
-        return norm > 0 ? x.map { $0 / norm } : x
+    /// One sample.
+    ///
+    /// - Parameters:
+    ///   - received: v.
+    ///   - ofClass: a.
+    ///   - positions: the cell of each patch.
+    ///   - remove: n.
+    ///   - correlation: A_ST for S and T.
+    func reduction(
+        received: [Double], ofClass: [Double], positions: [Int], remove: Int,
+        correlation: (_ sources: [Int], _ targets: [Int]) -> Tensor
+    ) -> TokenReduction {
+        let (v, c) = (FiCoCo.normalized(received), FiCoCo.normalized(ofClass))
+        let redundancy = boosted(positions.indices.map { lambda * v[$0] - (1 - lambda) * c[$0] }, positions)
+        return FiCoCo.reduction(
+            redundancy: redundancy, remove: remove, areLogits: mode == .logits, epsilon: epsilon,
+            correlation: correlation)
     }
 
     /// The highest score of each window, farther from zero on the redundant side.
@@ -180,7 +214,7 @@ public struct FiCoCoV: Module {
             PublishedForm(
                 WeightLayout<FiCoCoV>("reference", []),
                 keys: [
-                    .choice("mode", "what attention is", of: Mode.allCases.map(\.rawValue), default: "probabilities"),
+                    .fiCoCoMode,
                     .grid, .size("remove", "how many patches go", atLeast: 0),
                     .number("lambda", "weight of what a patch receives from the others", default: 0.35),
                     .number("c", "how much more redundant a window's most redundant patch is", default: 2),
@@ -199,7 +233,7 @@ public struct FiCoCoV: Module {
                 },
                 make: {
                     FiCoCoV(
-                        mode: Mode(rawValue: $0.string("mode"))!, grid: $0.grid, remove: $0.int("remove"),
+                        mode: $0.fiCoCoMode, grid: $0.grid, remove: $0.int("remove"),
                         lambda: $0.double("lambda"), boost: $0.double("c"), window: $0.int("window"),
                         epsilon: $0.double("epsilon"))
                 },
@@ -225,8 +259,11 @@ public struct FiCoCoV: Module {
 ///     s_i  = β mean_j B_ji − (1 − β) mean_k R_ki
 ///     C_ij = γ B_ij + (1 − γ) / M Σ_k R_ki R_kj
 ///
-/// Without text β and γ are 1.
+/// With `.logits` B and R are the scores before softmax, s_i has the mean of row i of B, and each of its terms is divided by its
+/// norm, as in FiCoCo-V. Without text β and γ are 1.
 public struct FiCoCoL: Module {
+    /// What B and R are.
+    public let mode: FiCoCoMode
     /// n, how many tokens a layer removes.
     public let remove: Int
     /// β.
@@ -237,12 +274,16 @@ public struct FiCoCoL: Module {
     public let epsilon: Double
 
     /// - Parameters:
+    ///   - mode: what B and R are.
     ///   - remove: n, how many tokens a layer removes.
     ///   - beta: β.
     ///   - gamma: γ.
     ///   - epsilon: ε.
-    public init(remove: Int, beta: Double = 0.6, gamma: Double = 0.6, epsilon: Double = 0.998) {
+    public init(
+        mode: FiCoCoMode = .probabilities, remove: Int, beta: Double = 0.6, gamma: Double = 0.6, epsilon: Double = 0.998
+    ) {
         guard (0...1).contains(epsilon) else { trap("FiCoCoL", "ε from 0 to 1 is needed, not \(epsilon)") }
+        self.mode = mode
         self.remove = remove
         self.beta = beta
         self.gamma = gamma
@@ -257,7 +298,7 @@ public struct FiCoCoL: Module {
     ///   - visual: logits of visual queries and keys, [H, N, N].
     ///   - text: logits of the text's queries and the visual keys, [H, M, N].
     public func reduction(visual: Tensor, text: Tensor) -> TokenReduction {
-        reduction(b: visual.softmax(axis: 2).mean(axes: [0]), r: text.softmax(axis: 2).mean(axes: [0]), remove: remove)
+        reduction(b: mode.meanAttention(visual), r: mode.meanAttention(text), remove: remove)
     }
 
     /// One sample.
@@ -267,18 +308,38 @@ public struct FiCoCoL: Module {
     ///   - r: R, likewise, [M, N].
     ///   - remove: n.
     func reduction(b: Tensor, r: Tensor, remove: Int) -> TokenReduction {
-        var redundancy = withoutGradient { b.detached.mean(axes: [0]) }.doubles
-        let m = r.shape[0]
-        if m > 0 {
-            let asked = withoutGradient { r.detached.mean(axes: [0]) }.doubles
-            redundancy = redundancy.indices.map { beta * redundancy[$0] - (1 - beta) * asked[$0] }
-        }
-        return FiCoCo.reduction(redundancy: redundancy, remove: remove, areLogits: false, epsilon: epsilon) {
-            let own = b.block($0, $1)
+        reduction(
+            received: mode.received(b),
+            asked: r.shape[0] > 0 ? withoutGradient { r.detached.mean(axes: [0]) }.doubles : nil, remove: remove
+        ) { sources, targets in
+            let own = b.block(sources, targets)
+            let m = r.shape[0]
             guard m > 0 else { return own }
-            let (removed, left) = (r.selecting(axis: 1, .indices($0)), r.selecting(axis: 1, .indices($1)))
+            let removed = r.selecting(axis: 1, .indices(sources))
+            let left = r.selecting(axis: 1, .indices(targets))
             return own * gamma + matmul(removed.transposed(0, 1), left) * ((1 - gamma) / Double(m))
         }
+    }
+
+    /// One sample.
+    ///
+    /// - Parameters:
+    ///   - received: mean_j B_ji, or mean_j B_ij of logits.
+    ///   - asked: mean_k R_ki; nil without text.
+    ///   - remove: n.
+    ///   - correlation: C_ST for S and T.
+    func reduction(
+        received: [Double], asked: [Double]?, remove: Int,
+        correlation: (_ sources: [Int], _ targets: [Int]) -> Tensor
+    ) -> TokenReduction {
+        var redundancy = received
+        if var asked {
+            if mode == .logits { (redundancy, asked) = (FiCoCo.normalized(redundancy), FiCoCo.normalized(asked)) }
+            redundancy = redundancy.indices.map { beta * redundancy[$0] - (1 - beta) * asked[$0] }
+        }
+        return FiCoCo.reduction(
+            redundancy: redundancy, remove: remove, areLogits: mode == .logits, epsilon: epsilon,
+            correlation: correlation)
     }
 
     /// The catalogue entry.
@@ -288,7 +349,7 @@ public struct FiCoCoL: Module {
             PublishedForm(
                 WeightLayout<FiCoCoL>("reference", []),
                 keys: [
-                    .size("remove", "how many tokens go", atLeast: 0),
+                    .fiCoCoMode, .size("remove", "how many tokens go", atLeast: 0),
                     .number("beta", "weight of visual attention in redundancy", default: 0.6),
                     .number("gamma", "weight of visual attention in correlation", default: 0.6),
                     .share("epsilon", "quantile from which tokens are correlated", default: 0.998),
@@ -307,8 +368,8 @@ public struct FiCoCoL: Module {
                 },
                 make: {
                     FiCoCoL(
-                        remove: $0.int("remove"), beta: $0.double("beta"), gamma: $0.double("gamma"),
-                        epsilon: $0.double("epsilon"))
+                        mode: $0.fiCoCoMode, remove: $0.int("remove"), beta: $0.double("beta"),
+                        gamma: $0.double("gamma"), epsilon: $0.double("epsilon"))
                 },
                 run: { method, inputs in
                     let x = try inputs.filled("x")
@@ -318,6 +379,15 @@ public struct FiCoCoL: Module {
                     return ["tokens": x.reduced(by: reductions), "kept": reductions.keptIndices]
                 })
         ])
+}
+
+extension ConfigurationKey {
+    static let fiCoCoMode = choice(
+        "mode", "what attention is", of: FiCoCoMode.allCases.map(\.rawValue), default: "probabilities")
+}
+
+extension Configuration {
+    var fiCoCoMode: FiCoCoMode { FiCoCoMode(rawValue: string("mode"))! }
 }
 
 extension Tensor {

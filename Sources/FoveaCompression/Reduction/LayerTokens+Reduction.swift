@@ -15,8 +15,20 @@ extension LayerTokens {
     var visualByPicture: [[PictureTokens]] {
         let numbers: [Int64] = pictures.scalars()
         return visual.enumerated().map { sample, places in
-            let own = Dictionary(grouping: places) { numbers[sample * count + $0] }
-            return own.keys.sorted().map { PictureTokens(picture: $0, places: own[$0]!) }
+            // Tokens of a picture mostly follow each other: hashes are asked for where another one begins.
+            var order: [Int64: Int] = [:]
+            var own: [(picture: Int64, places: [Int])] = []
+            var current = -1
+            for place in places {
+                let number = numbers[sample * count + place]
+                if current < 0 || own[current].picture != number {
+                    current = order[number] ?? own.count
+                    order[number] = current
+                    if current == own.count { own.append((number, [])) }
+                }
+                own[current].places.append(place)
+            }
+            return own.sorted { $0.picture < $1.picture }.map { PictureTokens(picture: $0.picture, places: $0.places) }
         }
     }
 
@@ -124,30 +136,37 @@ extension TokenReduction {
     fileprivate static func whole(
         _ real: [Bool], _ groups: [LayerTokens.PictureTokens], _ reductions: [TokenReduction]
     ) -> (reduction: TokenReduction, pictures: [Int64]) {
-        /// For each token the places of its picture's reduction that stand there.
-        var standing: [Int: [(group: Int, place: Int)]] = [:]
-        var isVisual: Set<Int> = []
+        /// Places of the pictures' reductions, by the token that each stands at.
+        var standing: [(token: Int, group: Int, place: Int)] = []
+        var isVisual = [Bool](repeating: false, count: real.count)
         for (number, (group, reduction)) in zip(groups, reductions).enumerated() {
-            isVisual.formUnion(group.places)
+            for place in group.places { isVisual[place] = true }
             let places = reduction.kept.indices.filter { reduction.kept[$0] != nil }
             let tokens = places.map { group.places[reduction.kept[$0]!] }.sorted()
-            for (token, place) in zip(tokens, places) { standing[token, default: []].append((number, place)) }
-            let appended = reduction.kept.indices.filter { reduction.kept[$0] == nil }
-            if let last = group.places.last { standing[last, default: []] += appended.map { (number, $0) } }
+            for (token, place) in zip(tokens, places) { standing.append((token, number, place)) }
+            guard let last = group.places.last else { continue }
+            for place in reduction.kept.indices where reduction.kept[place] == nil {
+                standing.append((last, number, place))
+            }
         }
+        // Stable, and quick where there is one picture.
+        standing.sort { $0.token < $1.token }
         var kept: [Int?] = []
         var pictures: [Int64] = []
         /// Where each place of each picture's reduction ends up, and where its weight comes from; 0 for a weight of 1.
         var target = reductions.map { [Int](repeating: 0, count: $0.kept.count) }
         var weightOf: [Int] = []
         let firstWeight = reductions.reduce(into: [1]) { $0.append($0.last! + $1.kept.count) }
+        var next = 0
         for token in real.indices where real[token] {
-            if !isVisual.contains(token) {
+            if !isVisual[token] {
                 kept.append(token)
                 pictures.append(-1)
                 weightOf.append(0)
             }
-            for (group, place) in standing[token] ?? [] {
+            while next < standing.count, standing[next].token == token {
+                let (_, group, place) = standing[next]
+                next += 1
                 target[group][place] = kept.count
                 kept.append(reductions[group].kept[place].map { groups[group].places[$0] })
                 pictures.append(groups[group].picture)

@@ -15,9 +15,9 @@ extension Tensor {
     /// Indices as an int64 vector.
     static func indices(_ indices: [Int]) -> Tensor { Tensor(indices.map(Int64.init), shape: [indices.count]) }
 
-    /// Some slices of an axis, ascending; neighbours that follow each other are not copied.
+    /// Some slices of an axis; those that follow each other there are not copied.
     func taking(axis: Int, _ places: [Int]) -> Tensor {
-        guard let first = places.first, places.last! - first == places.count - 1 else {
+        guard let first = places.first, places.indices.allSatisfy({ places[$0] == first + $0 }) else {
             return selecting(axis: axis, .indices(places))
         }
         return sliced(axis: axis, first..<first + places.count)

@@ -148,14 +148,14 @@ extension ReductionMethod {
     ]
 
     private static let fiCoCoV: [ConfigurationKey] = [
-        .choice(
-            "mode", "what attention is", of: FiCoCoV.Mode.allCases.map(\.rawValue), default: "probabilities"),
+        .fiCoCoMode,
         .number("lambda", "weight of what a patch receives from the others", default: 0.35),
         .number("c", "how much more redundant a window's most redundant patch is", default: 2),
         .share("epsilon", "quantile from which tokens are correlated", default: 0.998),
     ]
 
     private static let fiCoCoL: [ConfigurationKey] = [
+        .fiCoCoMode,
         .number("beta", "weight of visual attention in redundancy", default: 0.6),
         .number("gamma", "weight of visual attention in correlation", default: 0.6),
         .share("epsilon", "quantile from which tokens are correlated", default: 0.998),
@@ -173,16 +173,16 @@ extension ReductionPlace {
         FiCoCoVLayers(
             try encoderSchedule(keep, from: encoderLayers / 2),
             FiCoCoV(
-                mode: FiCoCoV.Mode(rawValue: options.string("mode"))!, grid: grid, remove: 0,
-                lambda: options.double("lambda"), boost: options.double("c"), epsilon: options.double("epsilon")))
+                mode: options.fiCoCoMode, grid: grid, remove: 0, lambda: options.double("lambda"),
+                boost: options.double("c"), epsilon: options.double("epsilon")))
     }
 
     fileprivate func fiCoCoL(_ options: Configuration, _ keep: Int, of n: Int) throws -> FiCoCoLLayers {
         FiCoCoLLayers(
             try decoderSchedule(keep, of: n, from: decoderLayers / 8),
             FiCoCoL(
-                remove: 0, beta: options.double("beta"), gamma: options.double("gamma"),
-                epsilon: options.double("epsilon")))
+                mode: options.fiCoCoMode, remove: 0, beta: options.double("beta"),
+                gamma: options.double("gamma"), epsilon: options.double("epsilon")))
     }
 
     fileprivate func mustDropFilters(_ options: Configuration, _ keep: Int) throws -> [MustDropFilter] {

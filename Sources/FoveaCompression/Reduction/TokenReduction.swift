@@ -103,26 +103,41 @@ public struct TokenReduction: Sendable {
 
     /// One sample's tokens x [N, C] → [places, C].
     func applied(to x: Tensor) -> Tensor {
-        let standing = x.selecting(axis: 0, .indices(kept.map { $0 ?? 0 }))
-        var own = self.own?.cast(to: x.dtype)
-        if kept.contains(nil) {
-            let present = Tensor(kept.map { $0 == nil ? 0 : 1.0 }, shape: [kept.count]).cast(to: x.dtype)
-            own = own.map { $0 * present } ?? present
-        }
-        let remaining = own.map { standing * $0.unsqueezed(1) } ?? standing
-        guard let weights = weights?.cast(to: x.dtype), !merges.isEmpty else { return remaining }
         let sources = Array(Set(merges.map(\.source))).sorted()
-        guard TokenReduction.isDense(merges: merges.count, of: sources.count) else {
+        guard let weights = weights?.cast(to: x.dtype),
+            TokenReduction.isDense(merges: merges.count, of: sources.count)
+        else {
             MatrixProduct.count(multiplyAdds: merges.count * x.shape[1])
-            let given = x.selecting(axis: 0, .indices(merges.map(\.source))) * weights.unsqueezed(1)
-            return remaining.addingSlices(axis: 0, .indices(merges.map(\.place)), given)
+            return summed(x, merges: merges, weights: weights?.cast(to: x.dtype))
         }
+        let remaining = summed(x, merges: [], weights: nil)
         let column = Dictionary(uniqueKeysWithValues: sources.enumerated().map { ($1, $0) })
         let cells = merges.map { $0.place * sources.count + column[$0.source]! }
         let matrix = Tensor.zeros([kept.count * sources.count], dtype: x.dtype)
             .addingAt(axis: 0, .indices(cells), weights)
             .reshaped(to: [kept.count, sources.count])
         return remaining + matmul(matrix, x.selecting(axis: 0, .indices(sources)))
+    }
+
+    /// What stands at each place and what goes into it, in one sweep of the tokens.
+    private func summed(_ x: Tensor, merges: [Merge], weights: Tensor?) -> Tensor {
+        // Numbers among the weights of the tokens that stand, and of the merges behind them.
+        var offsets = kept.map { $0 == nil ? 0 : 1 }
+        for merge in merges { offsets[merge.place] += 1 }
+        var total = 0
+        for place in kept.indices { (offsets[place], total) = (total, total + offsets[place]) }
+        var next = offsets
+        var (ids, order) = ([Int](repeating: 0, count: total), [Int](repeating: 0, count: total))
+        func put(_ token: Int, into place: Int, _ number: Int) {
+            (ids[next[place]], order[next[place]]) = (token, number)
+            next[place] += 1
+        }
+        for (place, token) in kept.enumerated() { if let token { put(token, into: place, place) } }
+        for (number, merge) in merges.enumerated() { put(merge.source, into: merge.place, kept.count + number) }
+        let own = self.own?.cast(to: x.dtype) ?? .ones([kept.count], dtype: x.dtype)
+        let given = weights.map { concatenated([own, $0], axis: 0) } ?? own
+        return embeddingBag(
+            .indices(ids), offsets: .indices(offsets), table: x, weights: given.selecting(axis: 0, .indices(order)))
     }
 
     /// Whether so many merges of so many tokens are one product with a matrix of weights. Where a token goes to one place or
@@ -174,11 +189,11 @@ extension Tensor {
                 .reshaped(to: [shape[0], length, width])
             return taken.zeroedBehind(counts)
         }
-        return stacked(
-            zip(members, reductions).map { x, reduction in
-                let y = reduction.applied(to: x)
-                return y.shape[0] == length ? y : y.padded([(0, length - y.shape[0]), (0, 0)])
-            }, axis: 0)
+        let samples = zip(members, reductions).map { x, reduction in
+            let y = reduction.applied(to: x)
+            return y.shape[0] == length ? y : y.padded([(0, length - y.shape[0]), (0, 0)])
+        }
+        return samples.count == 1 ? samples[0].unsqueezed(0) : stacked(samples, axis: 0)
     }
 }
 

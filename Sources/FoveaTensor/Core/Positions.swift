@@ -70,6 +70,34 @@ extension Tensor {
         return y
     }
 
+    /// The slices of an axis that row-major indices [K] name.
+    func takingSlices(_ indices: Tensor, along axis: Int, as shape: [Int]) -> Tensor {
+        let block = self.shape[(axis + 1)...].reduce(1, *)
+        let outer = self.shape[..<axis].reduce(1, *)
+        guard outer != 1 else { return taking(indices, blocks: block, as: shape) }
+        noteLabel()
+        let x = detached.contiguous()
+        let y = Tensor(uninitialized: shape, dtype)
+        let (length, count) = (self.shape[axis], indices.count)
+        guard y.count > 0 else { return y }
+        x.read { x in
+            indices.read { indices in
+                let indices = indices.assumingMemoryBound(to: Int64.self)
+                let size = dtype.size
+                y.write { y in
+                    parallelFor(outer, grain: Swift.max(1, Kernels.grain / (count * block))) { range in
+                        for row in range {
+                            ck_take(
+                                size, x + row * length * block * size, indices, count, block,
+                                y + row * count * block * size)
+                        }
+                    }
+                }
+            }
+        }
+        return y
+    }
+
     /// Adds block i of `source` to block positions[i] of this tensor, which nobody else may refer to. A position that
     /// equals `skipped` is left out.
     func add(_ source: Tensor, at positions: Tensor, blocks block: Int, skipping skipped: Int64 = -1) {

@@ -5,7 +5,9 @@ import CKernels
 
 extension Op {
     /// Elements and rows by index.
-    static let indexing: [Op] = [.gather, .scatterAdd, .indexSelect, .indexAdd, .embedding, .oneHot, .bincount]
+    static let indexing: [Op] = [
+        .gather, .scatterAdd, .indexSelect, .indexAdd, .embedding, .embeddingBag, .oneHot, .bincount,
+    ]
 }
 
 // MARK: gather
@@ -137,11 +139,13 @@ extension Tensor {
         guard indices.rank == 1 else { trap("indexSelect", "indices [K] are needed", self, indices) }
         let length = shape[axis]
         let index = indices.requireIndices("indexSelect", below: length, "axis \(axis) of length \(length)", for: self)
-        let (positions, inner) = Tensor.slicePositions(index, along: axis, in: shape)
         var target = shape
         target[axis] = indices.count
-        return taking(positions, blocks: inner, as: target)
-            .derived(by: .indexSelect, from: self) { [shape] g in g.scattered(positions, blocks: inner, to: shape) }
+        return takingSlices(index, along: axis, as: target)
+            .derived(by: .indexSelect, from: self) { [shape] g in
+                let (positions, inner) = Tensor.slicePositions(index, along: axis, in: shape)
+                return g.scattered(positions, blocks: inner, to: shape)
+            }
     }
 }
 

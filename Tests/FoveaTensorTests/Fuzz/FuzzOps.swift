@@ -223,6 +223,12 @@ struct FuzzOp: Sendable {
             guard x[0].rank == 2, x[0].shape[0] > 0 else { return nil }
             return embedding(Tensor(d.indices(6, below: x[0].shape[0]), shape: [2, 3]), table: x[0])
         },
+        FuzzOp("embeddingBag", 2) { x, d in
+            guard x[0].rank == 2, x[0].shape[0] > 0, x[1].rank == 1, x[1].dtype == x[0].dtype else { return nil }
+            let ids = d.indices(x[1].count, below: x[0].shape[0])
+            let offsets = [0] + d.indices(2, below: ids.count + 1).sorted()
+            return embeddingBag(Tensor(ids), offsets: Tensor(offsets), table: x[0], weights: x[1])
+        },
         FuzzOp("maskedSelect") { x, d in
             x[0].rank == 0 ? nil : x[0].masked(by: d.mask(d.coin() ? x[0].shape : [x[0].shape[0]]))
         },
