@@ -51,14 +51,14 @@ public struct Digits: Sendable {
         executable: String? = Bundle.main.executablePath
     ) -> String? {
         var places = folders
-        if let executable { places.append((executable as NSString).deletingLastPathComponent) }
+        if let executable { places.append(parentFolder(of: executable)) }
         for place in places {
             var folder = place
             while true {
                 let candidate = folder + "/Data/digits"
                 if FileManager.default.fileExists(atPath: candidate + "/train-images-idx3-ubyte") { return candidate }
-                let parent = (folder as NSString).deletingLastPathComponent
-                if parent == folder || parent.isEmpty { break }
+                let parent = parentFolder(of: folder)
+                if parent == folder { break }
                 folder = parent
             }
         }

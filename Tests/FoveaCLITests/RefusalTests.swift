@@ -219,6 +219,15 @@ struct RefusalTests {
         .init("export to no folder", ["export", "run", "--output", "none/w"], "none/w", "No such file"),
         .init("export below a file", ["export", "run", "--output", "plain.txt/w"], "plain.txt/w", "Not a directory"),
         .init("export over a folder", ["export", "run", "--output", "digits"], "digits: is a folder"),
+        .init(
+            "export over a run's model", ["export", "run", "--output", "./run/model.safetensors"],
+            "--output ./run/model.safetensors", "a run's own"),
+        .init(
+            "export into a checkpoint", ["export", "run", "--output", "run/checkpoints/step-1/w"], "step-1/w",
+            "a run's own"),
+        .init(
+            "export files into a run", ["export", "run", "--max-shard-bytes", "9", "--output", "run"], "--output run",
+            "a run's own"),
         .init("export to nowhere", ["export", "run"], exitCode: 64, "--output", "fovea export --help"),
         .init("inspect nothing", ["inspect", "none"], "none", "no such file or run"),
         .init("inspect a text", ["inspect", "tiny.yaml"], "tiny.yaml", "none of the formats", "safetensors"),

@@ -165,6 +165,10 @@ let tensorMistakes: [TrapCase] = [
     TrapCase("gradient of a vector", saying: "gradient(of:at:): the value must be one number", "[3]") {
         _ = gradient(of: { $0 * 2 }, at: zeros(3))
     },
+    TrapCase("value and gradient of a vector", saying: "valueAndGradient(of:at:): the value must be one number", "[3]")
+    {
+        _ = valueAndGradient(of: { $0[0] * 2 }, at: [zeros(3)])
+    },
     TrapCase(
         "vector-Jacobian product", saying: "vectorJacobianProduct: the cotangent must be", "float32 [3], float32 [2]"
     ) { _ = vectorJacobianProduct(of: { $0[0] * 2 }, at: [zeros(3)], cotangent: zeros(2)) },

@@ -20,8 +20,30 @@ enum Destinations {
             guard !inputs.contains(place) else {
                 throw CommandError("\(option) \(path): that file is read by this command; name another")
             }
+            // A run's model, say, is not to become its compressor.
+            guard !isOfRun(path) else {
+                throw CommandError("\(option) \(path): that is a run's own; name another place")
+            }
             try requireWritable(path)
         }
+    }
+
+    /// Whether a run that is there writes this itself. It has a recipe: folders named `checkpoints` are everywhere.
+    static func isOfRun(_ path: String) -> Bool {
+        let place = place(of: path)
+        var folder = parentFolder(of: place)
+        while !FileManager.default.fileExists(atPath: folder + "/recipe.yaml") {
+            let parent = parentFolder(of: folder)
+            if parent == folder { return false }
+            folder = parent
+        }
+        return isWritten(place, byRunIn: folder)
+    }
+
+    /// Whether a run in a folder, which need not be there yet, writes this itself.
+    static func isWritten(_ path: String, byRunIn folder: String) -> Bool {
+        let (place, own) = (place(of: path), place(of: folder))
+        return place.hasPrefix(own + "/") && RunFolder.writes(String(place.dropFirst(own.count + 1)))
     }
 
     /// One spelling for all of one file.

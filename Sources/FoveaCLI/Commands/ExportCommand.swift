@@ -52,13 +52,9 @@ struct ExportCommand: ParsableCommand {
         guard maxShardBytes ?? 1 > 0 else {
             throw CommandError("--max-shard-bytes \(maxShardBytes!): expected is more than 0")
         }
-        if maxShardBytes == nil { try Destinations.check(["--output": output], inputs: [path, config]) }
-        // A run's model is not to become its compressor.
-        let place = URL(fileURLWithPath: output)
-        if maxShardBytes == nil
-            ? RunFolder.isRun(place.deletingLastPathComponent().path) && RunFolder.writes(place.lastPathComponent)
-            : RunFolder.isRun(output)
-        {
+        if maxShardBytes == nil {
+            try Destinations.check(["--output": output], inputs: [path, config])
+        } else if RunFolder.isRun(output) || Destinations.isOfRun(output) {
             throw CommandError("--output \(output): that is a run's own; name another place")
         }
         let (weights, origin) = try module.map(ofFile) ?? ofRun()

@@ -61,20 +61,14 @@ struct RunPath {
         guard isDirectory.boolValue else {
             throw FileError(path: path, problem: "is not a folder; a run or a checkpoint is needed")
         }
-        let parent = RunPath.parent(of: folder)
+        let parent = parentFolder(of: folder)
         isCheckpoint = parent.split(separator: "/").last == "checkpoints"
         self.folder = folder
-        run = isCheckpoint ? RunPath.parent(of: parent) : folder
+        run = isCheckpoint ? parentFolder(of: parent) : folder
         let recipePath = run + "/recipe.yaml"
         guard FileManager.default.fileExists(atPath: recipePath) else {
             throw FileError(path: path, problem: "is not a run: it has no recipe.yaml")
         }
         recipe = try Recipe(reading: recipePath)
-    }
-
-    /// The folder that a path is in. NSString's own takes no name of one letter on Linux, `.` among them.
-    private static func parent(of path: String) -> String {
-        guard let slash = path.lastIndex(of: "/") else { return "." }
-        return slash == path.startIndex ? "/" : String(path[..<slash])
     }
 }

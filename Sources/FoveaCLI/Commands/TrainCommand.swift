@@ -59,8 +59,7 @@ struct TrainCommand: ParsableCommand {
         let opening: RunFolder.Opening = resume ? .resume : overwrite ? .overwrite : .new
         // A file that is not one of results is found before training, not after it.
         if let results = resolved.optionalText("output.results") {
-            let (place, own) = (Destinations.place(of: results), Destinations.place(of: path))
-            guard !place.hasPrefix(own + "/") || !RunFolder.writes(String(place.dropFirst(own.count + 1))) else {
+            guard !Destinations.isWritten(results, byRunIn: path) else {
                 throw resolved.error("output.results", "\(results) is one of the run's own files; name another")
             }
             _ = try ResultsFile(results).results()

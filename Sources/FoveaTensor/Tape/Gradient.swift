@@ -9,14 +9,7 @@
 public func valueAndGradient(
     of function: ([Tensor]) throws -> Tensor, at arguments: [Tensor]
 ) rethrows -> (value: Tensor, gradients: [Tensor]) {
-    var found: Tensor?
-    let gradients = try Tape.differentiate(at: arguments, "gradient(of:at:)") { tape, leaves in
-        let value = try function(leaves)
-        value.requireScalar("gradient(of:at:)")
-        found = value.detached
-        return tape.gradients(of: value, along: .full(value.shape, 1, dtype: value.dtype), for: leaves)
-    }
-    return (found!, gradients)
+    try Tape.valueAndGradient(of: function, at: arguments, "valueAndGradient(of:at:)")
 }
 
 /// The gradient of ⟨value, cotangent⟩ with respect to each argument, where the value is a function's: the vector-Jacobian
@@ -42,6 +35,19 @@ public func vectorJacobianProduct(
 }
 
 extension Tape {
+    fileprivate static func valueAndGradient(
+        of function: ([Tensor]) throws -> Tensor, at arguments: [Tensor], _ caller: String
+    ) rethrows -> (value: Tensor, gradients: [Tensor]) {
+        var found: Tensor?
+        let gradients = try differentiate(at: arguments, caller) { tape, leaves in
+            let value = try function(leaves)
+            value.requireScalar(caller)
+            found = value.detached
+            return tape.gradients(of: value, along: .full(value.shape, 1, dtype: value.dtype), for: leaves)
+        }
+        return (found!, gradients)
+    }
+
     /// Runs `body` with a new tape and the arguments traced on it; its gradients, zeros where there are none.
     fileprivate static func differentiate(
         at arguments: [Tensor], _ caller: String, _ body: (Tape, _ leaves: [Tensor]) throws -> [Tensor?]
@@ -59,7 +65,7 @@ extension Tape {
 
 /// The gradient of a scalar function with respect to its argument, of the argument's shape.
 public func gradient(of function: (Tensor) throws -> Tensor, at x: Tensor) rethrows -> Tensor {
-    try valueAndGradient(of: { try function($0[0]) }, at: [x]).gradients[0]
+    try Tape.valueAndGradient(of: { try function($0[0]) }, at: [x], "gradient(of:at:)").gradients[0]
 }
 
 /// Runs `body` without recording: its results are constants to any gradient.
