@@ -13,8 +13,8 @@
 //
 // A B of bfloat16 numbers is its own first piece, and takes three products.
 //
-// The tiles take numbers below 2⁻¹²⁶ for 0. So what is smaller than that of a product's operands, or of their lower digits,
-// does not count: an error of at most 2⁻¹²⁶ in an operand. NaN, infinities, and numbers that would round to one, do not go
+// The tiles take numbers below 2⁻¹²⁶ for 0, operands as well as products of pieces and their sums. So each product of two numbers may be
+// off by a few times 2⁻¹²⁶: nothing where it is above 2⁻¹⁰², all of its digits where it is near 2⁻¹²⁶ itself. NaN, infinities, and numbers that would round to one, do not go
 // through the tiles.
 #if defined(__x86_64__) && defined(__linux__)
 

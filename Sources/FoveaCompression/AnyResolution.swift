@@ -197,7 +197,7 @@ extension AnyResolution.Options {
     /// The raster after the token threshold.
     private func resized(_ rows: Int, _ columns: Int) -> VisualTokens.Grid {
         guard let maxTiles else { return .init(rows: rows, columns: columns) }
-        let ratio = (Double(rows * columns) / Double(maxTiles * side * side)).squareRoot()
+        let ratio = (Double(rows * columns) / (Double(maxTiles) * Double(side * side))).squareRoot()
         guard ratio > 1.1 else { return .init(rows: rows, columns: columns) }
         return .init(
             rows: max(1, Int(floorDivision(Double(rows), ratio))),

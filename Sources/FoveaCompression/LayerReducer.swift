@@ -139,6 +139,8 @@ public struct LayerTokens: Sendable {
     public var marks: Tensor?
     /// Which tokens each is made of, of those that there were at first: float32 [B, T, first]; nil unless tracked.
     public var origins: Tensor?
+    /// Which of the tokens that the layer's attention saw each stands for, int64 [B, T]; nil where each is the one at its own place.
+    package var rows: Tensor?
 
     /// - Parameters:
     ///   - features: [B, T, D].
@@ -231,11 +233,13 @@ public struct LayerTokens: Sendable {
         let places: [Int64] = indices.scalars()
         let isRagged = places.contains { $0 < 0 }
         let own = mask?.rowsOfSamples(indices)
-        return LayerTokens(
+        var kept = LayerTokens(
             features: features.rowsOfSamples(indices), positions: positions.rowsOfSamples(indices),
             pictures: pictures.rowsOfSamples(indices), sizes: sizes.rowsOfSamples(indices),
             mask: isRagged ? (own.map { $0 .& (indices .>= 0) } ?? (indices .>= 0)) : own,
             marks: marks?.rowsOfSamples(indices), origins: origins?.rowsOfSamples(indices))
+        kept.rows = rows?.rowsOfSamples(indices)
+        return kept
     }
 
     /// Some of the visual tokens, and all others.
@@ -269,14 +273,17 @@ public struct LayerTokens: Sendable {
             let shares = weights * sizes.unsqueezed(1)
             let smallest = Tensor([1e-12], shape: [1, 1])
             let given = maximum(weights.sum(axes: [-2], keepingAxes: true), smallest)
-            return LayerTokens(
+            let most = weights.argmax(axis: -1)
+            var mixed = LayerTokens(
                 features: .zeros([batch, weights.shape[1], 0]),
                 positions: matmul(shares, positions.unsqueezed(-1)).squeezed(-1)
                     / maximum(shares.sum(axes: [-1]), smallest),
-                pictures: pictures.gathered(axis: 1, weights.argmax(axis: -1)),
+                pictures: pictures.gathered(axis: 1, most),
                 sizes: matmul(weights / given, sizes.unsqueezed(-1)).squeezed(-1), mask: mask,
                 marks: marks.map { matmul(weights, $0.cast(to: .float64).unsqueezed(-1)).squeezed(-1) .> 0 },
                 origins: origins.map { matmul(weights.cast(to: $0.dtype), $0) })
+            mixed.rows = rows?.gathered(axis: 1, most)
+            return mixed
         }.with(features: matmul(weights.cast(to: features.dtype), features))
     }
 

@@ -162,13 +162,18 @@ public struct VisualTokens: Sendable {
             let weights = weights.cast(to: .float32)
             // As the features are mixed: what patches a token stands for is in its weight where it counts (ToMe).
             let totals = weights.sum(axes: [-1], keepingAxes: true)
-            let places = matmul(weights, positions) / maximum(totals, Tensor([Float(1e-12)], shape: [1, 1, 1]))
+            // Sample by sample, so that a batch has the bits of its members.
+            func mixed(_ weights: Tensor, _ x: Tensor) -> Tensor {
+                guard batch > 1 else { return matmul(weights, x) }
+                return stacked((0..<batch).map { matmul(weights.rank == 3 ? weights[$0] : weights, x[$0]) }, axis: 0)
+            }
+            let places = mixed(weights, positions) / maximum(totals, Tensor([Float(1e-12)], shape: [1, 1, 1]))
             // A token belongs to whom it gives most of itself, in parts: what it gives away adds up to its size.
             let given = weights.sum(axes: [-2], keepingAxes: true)
             let parts = weights / maximum(given, Tensor([Float(1e-12)], shape: [1, 1]))
             return VisualTokens(
                 features: features, positions: places,
-                sizes: matmul(parts, sizes.unsqueezed(-1)).squeezed(-1), grid: grid,
+                sizes: mixed(parts, sizes.unsqueezed(-1)).squeezed(-1), grid: grid,
                 provenance: provenance?.mixed(by: weights))
         }.with(features: features)
     }

@@ -37,6 +37,13 @@ public struct Digits: Sendable {
         }
     }
 
+    /// The files of a folder that are read.
+    package static func files(in folder: String) -> [String] {
+        ["train", "validation", "test"].flatMap { part in
+            ["images-idx3-ubyte", "labels-idx1-ubyte"].map { file(folder, "\(part)-\($0)") }
+        }
+    }
+
     private static func file(_ folder: String, _ name: String) -> String {
         let plain = folder + "/" + name
         guard !FileManager.default.fileExists(atPath: plain) else { return plain }

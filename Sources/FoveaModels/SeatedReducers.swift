@@ -29,14 +29,19 @@ struct SeatedReducers {
         }
     }
 
-    /// What those of one seat leave of the tokens. Traps where batch or width change.
+    /// What those of one seat leave of the tokens, one after the other: each sees of the attention what concerns the tokens that the
+    /// ones before it left. Traps where batch or width change.
     func reduced(_ tokens: LayerTokens, at seat: LayerSeat, attention: LayerAttention) -> LayerTokens {
         var tokens = tokens
+        let seen = attention.keys.shape[2]
+        if seat == .afterAttention {
+            tokens.rows =
+                reducers.count < 2 ? nil : Tensor.arange(seen, dtype: .int64).expanded(to: [tokens.batch, seen])
+        }
         for (reducer, range) in zip(reducers, ranges) where reducer.seat(inLayer: layer) == seat {
-            tokens = reducer.checked(
-                tokens, inLayer: layer,
-                attention: LayerAttention(
-                    taps: Array(attention.taps[range]), queries: attention.queries, keys: attention.keys))
+            let own = LayerAttention(
+                taps: Array(attention.taps[range]), queries: attention.queries, keys: attention.keys)
+            tokens = reducer.checked(tokens, inLayer: layer, attention: own.of(tokens.rows, asked: Array(taps[range])))
         }
         return tokens
     }
@@ -57,6 +62,23 @@ struct SeatedReducers {
             let found = withoutGradient { attention(tokens, reducer.taps(inLayer: layer, for: tokens)) }
             return reducer.checked(tokens, inLayer: layer, attention: found)
         }
+    }
+}
+
+extension LayerAttention {
+    /// Of some of the tokens that attention saw, int64 [B, T]; all of them where nil.
+    fileprivate func of(_ rows: Tensor?, asked: [AttentionTap]) -> LayerAttention {
+        guard let rows, rows.shape[0] > 0 else { return self }
+        func taken(_ x: Tensor, _ axis: Int) -> Tensor {
+            stacked((0..<x.shape[0]).map { x[$0].selecting(axis: axis, rows[$0]) }, axis: 0)
+        }
+        return LayerAttention(
+            taps: zip(taps, asked).map { tap, asked in
+                // A column for each token, and a row for each where all were asked for.
+                let columns = taken(tap, -1)
+                let isOfAll = asked.singleRows(batch: keys.shape[0])?.shape.last == keys.shape[2]
+                return isOfAll ? taken(columns, -2) : columns
+            }, queries: queries.map { taken($0, 1) }, keys: taken(keys, 1))
     }
 }
 

@@ -189,6 +189,9 @@ import Testing
         try refuses(keeping + ["--preview", "./t.safetensors"], ["--preview", "--output names the same file"])
         try refuses(keeping + ["--preview", "none/p.png"], ["none/p.png", "No such file"])
         try refuses(keeping + ["--output", "f.safetensors"], ["--output f.safetensors", "read by this command"])
+        try FileManager.default.createSymbolicLink(
+            atPath: bench.file("link.safetensors"), withDestinationPath: bench.file("f.safetensors"))
+        try refuses(keeping + ["--output", "link.safetensors"], ["--output link.safetensors", "read by this command"])
         try refuses(["--method", "spatial-poll"], ["spatial-poll", "did you mean spatial-pool"])
         try refuses(["--method", "linear", "--set", "inputs=3", "--set", "outputs=3"], ["linear", "--weights"])
         try refuses(CompressTests.pooling + ["--keep", "3"], ["--keep 3", "spatial-pool has no key \"keep\""])

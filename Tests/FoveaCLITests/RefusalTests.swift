@@ -221,7 +221,7 @@ struct RefusalTests {
         .init("export over a folder", ["export", "run", "--output", "digits"], "digits: is a folder"),
         .init(
             "export over a run's model", ["export", "run", "--output", "./run/model.safetensors"],
-            "--output ./run/model.safetensors", "a run's own"),
+            "--output ./run/model.safetensors", "read by this command"),
         .init(
             "export into a checkpoint", ["export", "run", "--output", "run/checkpoints/step-1/w"], "step-1/w",
             "a run's own"),
@@ -236,6 +236,10 @@ struct RefusalTests {
         .init("inspect a truncated IDX file", ["inspect", "short-idx3-ubyte"], "short-idx3-ubyte", "truncated"),
         .init("data of an unknown name", ["data", "letters"], "letters", "digits"),
         .init("data from no folder", ["data", "digits", "--folder", "none"], "none/train-images-idx3-ubyte"),
+        .init(
+            "data drawn over what is described",
+            ["data", "digits", "--folder", "digits", "--preview", "digits/test-images-idx3-ubyte"],
+            "--preview digits/test-images-idx3-ubyte", "read by this command"),
         .init("data with a maximum of 0", ["data", "digits", "--maximum", "0"], "--maximum 0", "from 1 to 255"),
         .init("an unknown module", ["modules", "perceiver"], "no module perceiver", "perceiver-resampler"),
         .init("an unknown benchmark", ["bench", "atention"], "\"atention\"", "did you mean attention?"),

@@ -155,7 +155,7 @@ private func withFolder(_ body: (String, LanguageModel) throws -> Void) throws {
             ("siglip", "{\"model_type\": \"siglip\", \"vision_config\": {\(sizes)}}", "vision_model."),
             (
                 "clip",
-                "{\"model_type\": \"llava\", \"vision_config\": {\"model_type\": \"clip_vision_model\", \(sizes)}}",
+                "{\"model_type\": \"llava\", \"vision_config\": {\"model_type\": \"clip_vision_model\", \"vocab_size\": 32000, \(sizes)}}",
                 "vision_tower.vision_model."
             ),
         ])

@@ -80,6 +80,39 @@ private struct Hiding: LayerReducer {
 
     static let all: [(String, [any LayerReducer])] = choosing.map { ($0.0, [$0.1]) } + others
 
+    /// Drops the first of the visual tokens, and notes what another reducer behind it sees.
+    private struct DroppingFirst: LayerReducer {
+        func seat(inLayer layer: Int) -> LayerSeat? { layer == 1 ? .afterAttention : nil }
+
+        func reduced(_ tokens: LayerTokens, inLayer layer: Int, attention: LayerAttention) -> LayerTokens {
+            tokens.keeping(visual: tokens.visual.map { Array($0.dropFirst()) })
+        }
+    }
+
+    @Test("a reducer behind another in the same layer goes by the attention to what is left")
+    func twoInALayer() {
+        let model = DecoderCase.model()
+        let prompt = LayerTokens(
+            features: DecoderCase.features(1, 10),
+            pictures: Tensor((0..<10).map { 0..<7 ~= $0 ? Int64(0) : -1 }, shape: [1, 10]))
+        func positions(_ reducers: [any LayerReducer]) -> [Double] {
+            var cache = KeyValueCache(for: model)
+            return Array(
+                model.reading(prompt, cache: &cache, reducers: reducers).positions[0].scalars().prefix { $0 < 7 })
+        }
+        // All but the first: what FastV likes best of those is what it likes best of all, the first left out.
+        let order = (1...7).map { positions([FastV(keep: $0, layer: 2)]) }
+        let ranking = zip(order, [[]] + order).map { kept, before in kept.first { !before.contains($0) }! }
+        let others = ranking.filter { $0 != 0 }
+        for keep in 1...5 {
+            #expect(
+                positions([DroppingFirst(), FastV(keep: keep, layer: 2)]) == others.prefix(keep).sorted(), "\(keep)")
+        }
+        // And what merges by queries and keys finds those of its tokens.
+        let both: [any LayerReducer] = [DroppingFirst(), FiCoCoLLayers(ReductionSchedule([0, 2]))]
+        #expect(positions(both).count == 4 && !positions(both).contains(0))
+    }
+
     @Test("what is gone is as good as masked, by its original position", arguments: choosing.indices)
     func maskedEqualsGone(_ index: Int) {
         let (name, reducer) = Self.choosing[index]

@@ -66,6 +66,27 @@ private struct Stack: Module {
         for (name, tensor) in built.weights { #expect(tensor.bytes() == weights[name]!.bytes()) }
     }
 
+    @Test("tells what goes into a length from what is left of it")
+    func divisor() throws {
+        let given = try #require(try instance(["head_dim": .int(2)], weights).module as? Stack)
+        #expect(given.layers.count == 2)
+        #expect(throws: ModuleInputError.self) { try instance(["head_dim": .int(4)], weights) }
+        let empty: NamedTensors = ["blocks.0.proj": .ones([0, 6])]
+        #expect(throws: ModuleInputError.self) { try instance(["heads": .int(0)], empty) }
+    }
+
+    @Test("takes masks of 0 and 1 in any type of whole numbers")
+    func masks() throws {
+        let made = try instance([:], weights)
+        let x = Tensor.ones([1, 3, 6])
+        for type in [DType.int64, .int32, .uint8, .bool] {
+            _ = try made.outputs(["x": x, "mask": Tensor([Int64(1), 0, 1], shape: [1, 3]).cast(to: type)])
+        }
+        #expect(throws: ModuleInputError.self) {
+            try made.outputs(["x": x, "mask": Tensor([Int64(1), 0, 2], shape: [1, 3])])
+        }
+    }
+
     @Test("holds a given configuration against the weights, and names both")
     func contradictions() throws {
         #expect(try refusal(["dim": 8]) == "config.json: \"dim\" is 8, but blocks.0.proj is [6, 6] in the weights")

@@ -50,6 +50,25 @@ struct AttentionTests {
     }
 
     @Test(
+        "where one key has all the weight, queries and keys have no gradient, not a rounding error", arguments: [4, 32])
+    func cancellation(_ lanes: Int) {
+        let (query, keys, values) = (
+            AttentionTests.uniform([1, 2, lanes, 9], 1, .float32), AttentionTests.uniform([1, 2, 5, 9], 2, .float32),
+            AttentionTests.uniform([1, 2, 5, 9], 3, .float32)
+        )
+        let cotangent = AttentionTests.uniform([1, 2, lanes, 9], 4, .float32)
+        // One key alone, and one of five that is seen.
+        for mask in [nil, Tensor([false, false, true, false, false], shape: [1, 1, 1, 5])] {
+            let count = mask == nil ? 1 : 5
+            let found = vectorJacobianProduct(
+                of: { attention(query: $0[0], keys: $0[1], values: $0[2], mask: mask) },
+                at: [query, keys.sliced(axis: 2, 0..<count), values.sliced(axis: 2, 0..<count)], cotangent: cotangent)
+            for gradient in found.prefix(2) { #expect(gradient.abs().max().item() == 0) }
+            #expect(found[2].abs().max().item() > 0)
+        }
+    }
+
+    @Test(
         "taps are sums and rows of the weights", arguments: [(3, 5), (70, 150), (150, 70), (131, 600)], [false, true])
     func taps(size: (rows: Int, columns: Int), isCausal: Bool) {
         let call = Call(rows: size.rows, columns: size.columns, isCausal: isCausal)

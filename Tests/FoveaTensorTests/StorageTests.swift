@@ -188,6 +188,13 @@ struct StorageTests {
         #expect(found[5].sign == .minus)
     }
 
+    @Test("whole numbers are written as they are, however large")
+    func largeNumbers() {
+        #expect(
+            "\(Tensor([Int64.max, .min, 9_007_199_254_740_993]))".contains("9223372036854775807, -9223372036854775808"))
+        #expect("\(Tensor([Int64(9_007_199_254_740_993)]))".contains("9007199254740993"))
+    }
+
     @Test("floats go to integers by truncation, saturating, and NaN to 0", arguments: [DType.float32, .float64])
     func integers(type: DType) {
         let numbers: [Double] = [

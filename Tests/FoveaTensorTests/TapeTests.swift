@@ -405,6 +405,32 @@ struct TapeTests {
         return [value] + gradients
     }
 
+    @Test(
+        "has the same bits with a checkpoint around a product that is added to the way past it", arguments: [64, 512])
+    func checkpointedResidual(width: Int) {
+        let key = RandomKey(seed: 4)
+        let x = Tensor.normal([32, width], key: key)
+        let weight = Tensor.normal([width, width], key: key.folding(1)) * 0.05
+        func gradients(_ wrap: @escaping (@escaping () -> Tensor) -> Tensor) -> [Tensor] {
+            valueAndGradient(
+                of: { p in wrap { p[0] + linear(p[0], weight: p[1]).gelu() }.square().sum() }, at: [x, weight]
+            ).gradients
+        }
+        for (plain, again) in zip(gradients { $0() }, gradients { checkpointed($0) }) { expectSameBits(again, plain) }
+    }
+
+    @Test("a gradient check with a derivative that is no number fails, whatever follows it")
+    func notANumber() {
+        let roots = checkGradients(of: { $0[0].sqrt() }, at: [Tensor([0.0, 1.0])])
+        #expect(!roots.passed && roots.maxRelativeError.isNaN)
+        let good = checkGradients(of: { $0[0].square() }, at: [Tensor([0.5, 1.0])])
+        #expect(good.passed)
+        var (first, last) = (roots, good)
+        first.merge(good)
+        last.merge(roots)
+        #expect(!first.passed && !last.passed)
+    }
+
     @Test("has the same bits with checkpoints, nested ones too", arguments: [DType.float64, .float32])
     func checkpoints(type: DType) {
         let plain = blocks({ $0() }, type: type)

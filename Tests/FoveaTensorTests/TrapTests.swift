@@ -161,7 +161,24 @@ let tensorMistakes: [TrapCase] = [
     TrapCase("label smoothing", saying: "label smoothing must be in 0 ... 1, not 1.5") {
         _ = crossEntropy(zeros(1, 3), Tensor([Int64(0)]), labelSmoothing: 1.5)
     },
+    TrapCase("dropout of flags", saying: "dropout: float32 or float64 is needed", "bool [8]") {
+        _ = Tensor.zeros([8], dtype: .bool).droppingOut(0.5, key: RandomKey(seed: 0))
+    },
+    TrapCase("a negative length beside a length of 0", saying: "reshape: [-2, 0] does not hold 0 elements") {
+        _ = zeros(0, 3).reshaped(to: [-2, 0])
+    },
+    TrapCase("attention of several heads to none", saying: "attention: the heads of the keys must divide") {
+        _ = attention(query: zeros(2, 4, 3, 5), keys: zeros(2, 0, 6, 5), values: zeros(2, 0, 6, 5))
+    },
     // The tape
+    TrapCase("a gradient of another shape where a product adds", saying: "contributions to one gradient differ") {
+        let op = Op("narrow", "whose gradient has a wrong shape") { _ in [] }
+        _ = valueAndGradient(
+            of: { p in
+                let narrow = withoutGradient { p[1].sum() }.derived(by: op, from: p[1]) { g in g }
+                return linear(p[0], weight: p[1]).sum() + narrow
+            }, at: [zeros(2, 8), zeros(8, 8)])
+    },
     TrapCase("gradient of a vector", saying: "gradient(of:at:): the value must be one number", "[3]") {
         _ = gradient(of: { $0 * 2 }, at: zeros(3))
     },

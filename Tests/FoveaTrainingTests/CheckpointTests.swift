@@ -184,6 +184,22 @@ private struct Misshapen: Optimizer {
         }
     }
 
+    @Test("a folder that somebody named like a later step counts for nothing")
+    func stray() throws {
+        try withTemporaryFolder { folder in
+            let store = CheckpointStore(run: folder, keepLast: 1)
+            var state = TrainingState(
+                model: Linear(2, 2, key: RandomKey(seed: 0)), optimizer: AdamW(learningRate: .constant(1)))
+            state.step = 6
+            try store.save(state)
+            try FileManager.default.copyItem(atPath: store.path(6), toPath: folder + "/checkpoints/step-100")
+            state.step = 8
+            try store.save(state)
+            #expect(store.steps == [8])
+            #expect(FileManager.default.fileExists(atPath: folder + "/checkpoints/step-100"))
+        }
+    }
+
     @Test("leftovers do not stand in the way of the next checkpoint")
     func partialOfSameStep() throws {
         try withTemporaryFolder { folder in

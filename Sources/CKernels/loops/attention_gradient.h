@@ -1,7 +1,7 @@
 // Attention backward: the weights are computed again, block by block, from what the forward pass kept of each row.
 //
 // With P the weights and D what dropout makes of them: dv = (P∘D)ᵀ·dy, dP = D∘(dy·vᵀ), dS = P∘(dP − δ), where
-// δ = Σ_c dy·y of each row, dq = dS·k·scale and dk = dSᵀ·q·scale (Dao et al., "FlashAttention", 2022, appendix B).
+// δ = Σ_j P·dP = Σ_c dy·y of each row, dq = dS·k·scale and dk = dSᵀ·q·scale (Dao et al., "FlashAttention", 2022, appendix B).
 
 // The rows that one block needs for its gradients.
 struct CK_NAME2(attention_cotangent, TYPE) {
@@ -39,6 +39,9 @@ static void CK_NAME2(attention_load_cotangent, TYPE)(const struct ck_attention *
 }
 
 // p = the weights after dropout, ds = the gradient of the scores.
+//
+// Where these are all the keys that the rows see, δ is added up from the very dP that it is taken from: what cancels, as where one
+// key has all the weight, then does so to the last digit.
 CK_WIDE static void CK_NAME2(attention_slopes, TYPE)(const struct ck_attention *a, size_t b, size_t g, size_t first,
                                                      size_t keys, const struct CK_NAME2(attention_block, TYPE) *block,
                                                      const struct CK_NAME2(attention_cotangent, TYPE) *cotangent,
@@ -47,12 +50,29 @@ CK_WIDE static void CK_NAME2(attention_slopes, TYPE)(const struct ck_attention *
     CK_NAME2(attention_scores, TYPE)(a, b, g, first, keys, block, p);
     CK_NAME2(attention_by_keys, TYPE)(keys, lanes, a->value_width, v, v_stride, cotangent->turned, unseen, ds);
     const int isDropping = a->dropout_below > 0;
+    const int isAll = first == 0 && keys == CK_NAME2(attention_reach, TYPE)(a, block);
     if (isDropping) CK_NAME2(attention_dropout, TYPE)(a, b, first, keys, block, drop);
     for (size_t u = 0; u < lanes; u += SPAN) {
         const VEC top = *(const VEC *)(block->top + u), inverse = *(const VEC *)(block->inverse + u);
         const VEC delta = *(const VEC *)(cotangent->delta + u);
         const size_t seen = u < unseen ? KEYS / 2 : keys;
         for (size_t j = seen; j < keys; j++) *(VEC *)(p + j * lanes + u) = *(VEC *)(ds + j * lanes + u) = (VEC){0};
+        if (isAll) {
+            VEC sum = {0};
+            for (size_t j = 0; j < seen; j++) {
+                const size_t at = j * lanes + u;
+                const VEC x = CK_NAME2(exp_below_zero, TYPE)(*(VEC *)(p + at) - top) * inverse;
+                *(VEC *)(p + at) = x;
+                if (isDropping) *(VEC *)(ds + at) *= *(VEC *)(drop + at);
+                sum += x * *(VEC *)(ds + at);
+            }
+            for (size_t j = 0; j < seen; j++) {
+                const size_t at = j * lanes + u;
+                *(VEC *)(ds + at) = *(VEC *)(p + at) * (*(VEC *)(ds + at) - sum);
+                if (isDropping) *(VEC *)(p + at) *= *(VEC *)(drop + at);
+            }
+            continue;
+        }
         for (size_t j = 0; j < seen; j++) {
             const size_t at = j * lanes + u;
             const VEC x = CK_NAME2(exp_below_zero, TYPE)(*(VEC *)(p + at) - top) * inverse;

@@ -48,7 +48,8 @@ struct ApplyCommand: ParsableCommand {
             throw CommandError("--dtype \(dtype): expected is float32 or float64")
         }
         try Destinations.check(
-            ["--output": output, "--gradients": gradients, "--export": export], inputs: [inputs, weights, config])
+            ["--output": output, "--gradients": gradients, "--export": export], inputs: [inputs, config],
+            weights: [weights])
         let instance = try PublishedModule(module, layout: layout)
             .instance(weights: weights, config: config, dtype: dtype)
         var given: NamedTensors = [:]

@@ -61,7 +61,7 @@ struct CompressCommand: ParsableCommand {
 
     func run() throws {
         try threads.apply()
-        try Destinations.check(["--output": output, "--preview": preview], inputs: [input, weights])
+        try Destinations.check(["--output": output, "--preview": preview], inputs: [input], weights: [weights])
         let source = try PatchSource(input, grid: grid, patchSize: patchSize)
         let compressor = try compressor(for: source.tokens)
         let reduced = withoutGradient { compressor(source.tokens) }
@@ -79,6 +79,9 @@ struct CompressCommand: ParsableCommand {
         try writeSafetensors(outputs, metadata: ["format": "pt", "method": method], to: output)
         if let preview, let drawing { try writePNG(drawing, to: preview) }
         if json { printJSON(summary) } else { print(text(summary)) }
+        if let keep, let most = provenance.counts.max(), most > keep {
+            Terminal.warn("--keep \(keep): \(method) leaves \(most) tokens here, and cannot leave fewer")
+        }
     }
 
     private func text(_ summary: Summary) -> String {
@@ -106,6 +109,10 @@ struct CompressCommand: ParsableCommand {
         }
         if let grid = tokens.grid, let own = values["grid"], own != .list([.int(grid.rows), .int(grid.columns)]) {
             throw CommandError("--set grid: the patches are a raster of \(grid), and the method knows it; see --grid")
+        }
+        let side = "num_patches_per_side"
+        if let grid = tokens.grid, case .int(let own)? = values[side], own != grid.rows, own != grid.columns {
+            throw CommandError("--set \(side)=\(own): the patches are a raster of \(grid); see --grid")
         }
         if let widthKey = form.widthKey, values[widthKey] == nil { values[widthKey] = .int(tokens.width) }
         let instance: any ModuleInstance

@@ -36,11 +36,13 @@ struct DataCommand: ParsableCommand {
             throw CommandError("--maximum \(maximum): expected is a number from 1 to 255")
         }
         if QuestionTasks.names.contains(name), !QuestionTasks.withDigits.contains(name) {
+            try Destinations.check(["--preview": preview])
             return try describe(QuestionTasks.task(name, digits: nil)!)
         }
         guard let source = folder ?? Digits.shippedFolder() else {
             throw CommandError("Data/digits is not below the working directory; name it with --folder")
         }
+        try Destinations.check(["--preview": preview], inputs: Digits.files(in: source))
         let digits = try Digits(folder: source, maximum: maximum)
         if QuestionTasks.names.contains(name) { return try describeQuestions(digits.train, source) }
         if name == "digit-scenes" {

@@ -6,10 +6,13 @@ import Fovea
 enum Destinations {
     /// - Parameters:
     ///   - outputs: options and the files that they name, where given.
-    ///   - inputs: files that are read, where given.
+    ///   - inputs: files that are read, where given; of folders all that is in them.
+    ///   - weights: weights that are read, where given: a file, an index or a folder.
     /// - Throws: `CommandError` for two that are the same file; `FileError` for one that cannot be written.
-    static func check(_ outputs: KeyValuePairs<String, String?>, inputs: [String?] = []) throws {
-        let inputs = Set(inputs.compactMap { $0 }.map(place(of:)))
+    static func check(
+        _ outputs: KeyValuePairs<String, String?>, inputs: [String?] = [], weights: [String?] = []
+    ) throws {
+        let inputs = Set((inputs + weights.flatMap(files(ofWeights:))).compactMap { $0 }.map(place(of:)))
         var taken: [String: String] = [:]
         for (option, path) in outputs {
             guard let path else { continue }
@@ -46,9 +49,17 @@ enum Destinations {
         return place.hasPrefix(own + "/") && RunFolder.writes(String(place.dropFirst(own.count + 1)))
     }
 
-    /// One spelling for all of one file.
+    /// What is read with weights; what cannot be read says so where it is.
+    private static func files(ofWeights path: String?) -> [String] {
+        guard let path else { return [] }
+        guard let archive = try? SafetensorsArchive(reading: path) else { return [path] }
+        return [path] + (archive.index.map { [$0] } ?? []) + archive.files.map(\.path)
+    }
+
+    /// One spelling for all of one file, whatever links lead to it.
     static func place(of path: String) -> String {
         let url = URL(fileURLWithPath: path).standardizedFileURL
+        if FileManager.default.fileExists(atPath: url.path) { return url.resolvingSymlinksInPath().path }
         return url.deletingLastPathComponent().resolvingSymlinksInPath().appendingPathComponent(url.lastPathComponent)
             .path
     }

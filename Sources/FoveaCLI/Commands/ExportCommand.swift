@@ -53,7 +53,7 @@ struct ExportCommand: ParsableCommand {
             throw CommandError("--max-shard-bytes \(maxShardBytes!): expected is more than 0")
         }
         if maxShardBytes == nil {
-            try Destinations.check(["--output": output], inputs: [path, config])
+            try Destinations.check(["--output": output], inputs: [config], weights: [path])
         } else if RunFolder.isRun(output) || Destinations.isOfRun(output) {
             throw CommandError("--output \(output): that is a run's own; name another place")
         }

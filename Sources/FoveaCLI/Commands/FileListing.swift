@@ -89,17 +89,19 @@ struct FileListing: Encodable {
     /// The listing for a person, no line wider than `columns`.
     func text(columns: Int = 80) -> String {
         var lines = ["\(path): \(format)"]
-        let dtypes = ["dtype"] + tensors.map { $0.dtype.shortened(to: 12) }
+        let dtypes = ["dtype"] + tensors.map { escapingControls($0.dtype).shortened(to: 12) }
         let shapes = ["shape"] + tensors.map { "\($0.shape)" }
         let dtypeWidth = dtypes.map(\.count).max() ?? 0
         let shapeWidth = shapes.map(\.count).max() ?? 0
         // What is too long for its place is cut in the middle; `--json` has it in full.
         let nameLimit = max(20, columns - dtypeWidth - shapeWidth - 6)
-        let names = ["tensor"] + tensors.map { $0.name.shortened(to: nameLimit) }
+        let names = ["tensor"] + tensors.map { escapingControls($0.name).shortened(to: nameLimit) }
         var table = TextTable(["  " + names[0], dtypes[0], shapes[0]])
         for index in names.indices.dropFirst() { table.add(["  " + names[index], dtypes[index], shapes[index]]) }
         lines.append(table.text)
-        for (key, value) in metadata.sorted(by: { $0.key < $1.key }) { lines.append("  metadata \(key): \(value)") }
+        for (key, value) in metadata.sorted(by: { $0.key < $1.key }) {
+            lines.append(escapingControls("  metadata \(key): \(value)"))
+        }
         let noun = tensors.count == 1 ? "tensor" : "tensors"
         let unit = format.hasPrefix("safetensors") ? "parameters" : "elements"
         lines.append("\(tensors.count) \(noun), \(elements.grouped) \(unit), \(bytes.grouped) bytes")

@@ -65,7 +65,7 @@ struct GenerateCommand: ParsableCommand {
         let sampling = Sampling(temperature: temperature, topK: topK, topP: topP, seed: seed)
         let clock = ContinuousClock()
         let begin = clock.now
-        try Destinations.check(["--logits": logits])
+        try Destinations.check(["--logits": logits], inputs: [folder + "/config.json"], weights: [folder])
         let model = try LanguageModel.load(from: folder)
         let loaded = clock.now - begin
         let tokens = try model.tokens([prompt])
@@ -75,7 +75,7 @@ struct GenerateCommand: ParsableCommand {
                 throw CommandError(
                     "--ids: \(prompt.count) tokens; the context holds \(model.options.contextLength)")
             }
-            guard prompt.count + limit <= model.options.contextLength + 1 else {
+            guard limit <= model.options.contextLength + 1 - prompt.count else {
                 throw CommandError(
                     "--limit \(limit): \(prompt.count) tokens and so many more exceed the context of \(model.options.contextLength)"
                 )

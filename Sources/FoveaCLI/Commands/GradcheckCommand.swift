@@ -42,6 +42,7 @@ struct GradcheckCommand: ParsableCommand {
 
     func run() throws {
         try threads.apply()
+        try Destinations.check(["--export": export])
         var rows: [Output.Row] = []
         var failures: [String] = []
         func add(_ name: String, _ kind: String, _ check: GradientCheck, exception: String? = nil) {

@@ -62,7 +62,10 @@ struct RunPath {
             throw FileError(path: path, problem: "is not a folder; a run or a checkpoint is needed")
         }
         let parent = parentFolder(of: folder)
-        isCheckpoint = parent.split(separator: "/").last == "checkpoints"
+        // A run may be in a folder of that name.
+        isCheckpoint =
+            parent.split(separator: "/").last == "checkpoints"
+            && !FileManager.default.fileExists(atPath: folder + "/recipe.yaml")
         self.folder = folder
         run = isCheckpoint ? parentFolder(of: parent) : folder
         let recipePath = run + "/recipe.yaml"

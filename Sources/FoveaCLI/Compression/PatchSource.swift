@@ -62,6 +62,13 @@ struct PatchSource {
         guard strays == 0 else {
             throw FileError(path: path, problem: "\(name): \(strays) of \(x.count) numbers are NaN or infinite")
         }
+        // Lengths and products of tokens would be infinite, and choices by them none.
+        let squares = x.square().sum().item()
+        guard squares.isFinite else {
+            throw FileError(
+                path: path, problem: "\(name): the numbers are too large, their squares do not add up; scale them first"
+            )
+        }
     }
 
     /// What the file says of the encoder's attention; nil where it says nothing.

@@ -88,11 +88,21 @@ extension LayerTokens {
             marked += isMarked + [Bool](repeating: false, count: padding)
         }
         let shape = [batch, length]
-        return LayerTokens(
+        var known = LayerTokens(
             features: .zeros(shape + [0], dtype: features.dtype), positions: Tensor(places, shape: shape),
             pictures: Tensor(numbers, shape: shape), sizes: Tensor(parts, shape: shape),
             marks: marks.map { _ in Tensor(marked, shape: shape) },
             origins: origins.map { $0.reduced(by: whole.map(\.reduction)) })
+        known.rows = rows.map { rows in
+            // What is made of others alone stands where the first of them did.
+            let places = whole.flatMap { reduction, _ -> [Int64] in
+                var own = reduction.kept.map { Int64($0 ?? -1) }
+                for merge in reduction.merges where own[merge.place] < 0 { own[merge.place] = Int64(merge.source) }
+                return own.map { max($0, 0) } + [Int64](repeating: 0, count: length - own.count)
+            }
+            return rows.gathered(axis: 1, Tensor(places, shape: shape))
+        }
+        return known
     }
 
     /// The places of each sample's tokens behind its last visual one: what is asked of the pictures.

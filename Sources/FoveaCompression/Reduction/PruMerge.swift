@@ -116,9 +116,11 @@ public struct PruMerge: TokenReducer {
         return keep < n ? keep + 1 : n
     }
 
-    /// At most: the proxy of importance, the products of the kept keys with all keys, and a mixture of all tokens.
+    /// At most: the proxy of importance, the products of the kept keys with all keys, and a mixture of all tokens; where the
+    /// picture decides how many are kept, as if all but one were.
     public func cost(_ input: TokenShape) -> Cost {
-        guard let count = count(of: input.count), count < input.count else { return Cost() }
+        guard budget ?? keep.map({ isPlus ? 1 : $0 }) ?? 1 < input.count else { return Cost() }
+        let count = count(of: input.count) ?? input.count
         return .product(input.count, input.width, 1) + 2 * .product(count, input.width, input.count)
     }
 }

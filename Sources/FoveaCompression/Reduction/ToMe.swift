@@ -183,6 +183,9 @@ extension ToMe {
                         protectsDistillation: $0.bool("protect_distill"), keep: $0.optionalInt("keep"))
                 },
                 run: { tome, inputs in
+                    guard tome.keep == nil else {
+                        throw ModuleInputError("keep: a metric is that of one step, of r tokens; leave keep out")
+                    }
                     let x = try inputs.filled("x")
                     guard inputs["size"].cast(to: .float64).scalars(as: Double.self).allSatisfy({ $0 > 0 }) else {
                         throw ModuleInputError("input size: a token stands for more than 0 patches")

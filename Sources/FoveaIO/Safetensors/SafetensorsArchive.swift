@@ -17,6 +17,8 @@ public struct SafetensorsArchive: Sendable {
     public let entries: OrderedDictionary<String, SafetensorsEntry>
     /// The files that hold the tensors, in the order of their names.
     public let files: [SafetensorsFile]
+    /// The index, where there is one.
+    public let index: String?
     /// The place of each tensor's file in `files`.
     private let homes: [String: Int]
 
@@ -60,6 +62,7 @@ public struct SafetensorsArchive: Sendable {
                 problem: "does not hold tensor \(quoted(tensor)), which the index \(quoted(entrance)) has there")
         }
         self.files = files
+        self.index = index.map { _ in entrance }
         self.homes = homes
         self.entries = entries
         self.metadata = metadata

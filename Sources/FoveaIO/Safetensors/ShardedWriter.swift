@@ -136,7 +136,11 @@ private func install(_ names: [String], from work: String, in folder: String) th
 }
 
 private func makeFolder(_ path: String) throws(FileError) {
-    guard mkdir(path, 0o777) == 0 || errno == EEXIST else {
-        throw .system(path, "cannot be made as a folder", code: errno)
+    guard mkdir(path, 0o777) != 0 else { return }
+    let code = errno
+    guard code == EEXIST else { throw .system(path, "cannot be made as a folder", code: code) }
+    var status = stat()
+    guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+        throw FileError(path: path, problem: "is a file; name a folder")
     }
 }

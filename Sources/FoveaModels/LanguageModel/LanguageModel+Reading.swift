@@ -97,7 +97,8 @@ extension KeyValueCache {
         }
         let counts = tokens.counts
         for sample in counts.indices {
-            let length = (seen.isEmpty ? 0 : seen[sample]) + counts[sample] + more
+            let here = (seen.isEmpty ? 0 : seen[sample]) + counts[sample]
+            let length = here.addingReportingOverflow(more).overflow ? .max : here + more
             if length > options.contextLength {
                 return "sample \(sample) would have \(length) tokens; the context holds \(options.contextLength)"
             }

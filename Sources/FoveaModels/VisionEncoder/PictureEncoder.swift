@@ -94,8 +94,9 @@ extension Collection<TransformerBlock> {
             let read = layer.reading(
                 tokens, layer: index, reducers: reducers, countsSizes: countsSizes,
                 more: isAsked && front > 0 ? [.rows([0], heads: .each)] : [])
-            // Of the tokens that the last layer saw; whoever takes some away behind its attention asks for others.
-            if isAsked, read.tokens.count == read.seen {
+            // Of the tokens that the last layer saw; whoever takes some away behind its attention asks for others. Not by how many are
+            // left: that may differ from picture to picture.
+            if isAsked, !reducers.contains(where: { $0.seat(inLayer: index).map { $0 != .beforeAttention } ?? false }) {
                 found = withoutGradient {
                     EncoderSignals(
                         classAttention: read.more.first.map { patches($0.squeezed(2), 2).contiguous() },

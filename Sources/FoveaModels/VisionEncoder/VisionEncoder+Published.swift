@@ -52,6 +52,8 @@ extension VisionEncoder {
     private static func form(_ layout: WeightLayout<VisionEncoder>, of family: Family) -> PublishedForm {
         let isClip = family == .clip
         let patches = "embeddings.patch_embedding.weight"
+        // What configurations of the models around it hold of it besides, and old ones.
+        let around: [ConfigurationKey] = ["vocab_size", "dropout", "num_image_tokens"].map { .ignored($0) }
         let own: [ConfigurationKey] =
             isClip
             ? [
@@ -79,7 +81,7 @@ extension VisionEncoder {
                     default: isClip ? "quick_gelu" : "gelu_pytorch_tanh"),
                 .number("layer_norm_eps", "added to the variance", default: isClip ? 1e-5 : 1e-6, atLeast: 0),
                 .number("attention_dropout", "share of attention weights dropped in training", default: 0.0),
-            ] + own + ConfigurationKey.transformers,
+            ] + own + around + ConfigurationKey.transformers,
             inputs: [.init("pixel_values", "[B, num_channels, image_size, image_size]")],
             outputs: [
                 .init("penultimate_hidden_state", "[B, N, hidden_size]"),

@@ -66,11 +66,11 @@ extension TransformerBlock {
     ///   - reducers: all of the encoder.
     ///   - countsSizes: whether the logarithm of sizes is added to the scores of attention.
     ///   - more: what attention is to hand out besides.
-    /// - Returns: what is left; how many tokens attention saw, what it handed out besides, and their keys.
+    /// - Returns: what is left; and of the tokens that attention saw what it handed out besides, and their keys.
     func reading(
         _ tokens: LayerTokens, layer index: Int, reducers: [any LayerReducer], countsSizes: Bool,
         more: [AttentionTap] = []
-    ) -> (tokens: LayerTokens, seen: Int, more: [Tensor], keys: Tensor) {
+    ) -> (tokens: LayerTokens, more: [Tensor], keys: Tensor) {
         func attended(_ tokens: LayerTokens, _ taps: [AttentionTap]) -> (output: Tensor, attention: LayerAttention) {
             var mask = tokens.mask.map { $0.reshaped(to: [tokens.batch, 1, 1, tokens.count]) }
             if countsSizes {
@@ -88,11 +88,10 @@ extension TransformerBlock {
         let (output, all) = attended(tokens, seated.taps + more)
         let attention = LayerAttention(
             taps: Array(all.taps.prefix(seated.taps.count)), queries: all.queries, keys: all.keys)
-        let seen = tokens.count
         tokens.features = tokens.features + attentionDropout(output)
         tokens = seated.reduced(tokens, at: .afterAttention, attention: attention)
         tokens.features = tokens.features + mlpDropout(mlp(mlpNorm(tokens.features)))
         tokens = seated.reduced(tokens, at: .afterLayer, attention: attention)
-        return (tokens, seen, Array(all.taps.dropFirst(seated.taps.count)), all.keys)
+        return (tokens, Array(all.taps.dropFirst(seated.taps.count)), all.keys)
     }
 }

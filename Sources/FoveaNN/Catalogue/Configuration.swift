@@ -45,6 +45,7 @@ public struct Configuration: Sendable {
             }
         }
         let shapes = weights.map { WeightShapes($0, for: keys) }
+        let divisors = shapes.map { Configuration.divisors(of: given, keys: keys, $0) } ?? [:]
         // Those that are divided by others come last.
         let plainFirst = keys.filter { $0.source?.divisor == nil } + keys.filter { $0.source?.divisor != nil }
         for key in plainFirst {
@@ -60,12 +61,29 @@ public struct Configuration: Sendable {
                         "\(owner): \"\(key.name)\" is \(value), but there is no tensor \(names) in the weights")
                 }
                 values[key.name] = value
-            } else if let value = told?.value ?? key.defaultValue {
+            } else if let value = told?.value ?? divisors[key.name] ?? key.defaultValue {
                 values[key.name] = value
             } else {
                 throw ModuleInputError("\(owner): the configuration lacks \"\(key.name)\" (\(key.summary))")
             }
         }
+    }
+
+    /// What the weights say of keys that go into a length and are not given, by what is left when they do: how many heads there are, by
+    /// the width of one.
+    private static func divisors(
+        of given: [String: ConfigurationValue], keys: [ConfigurationKey], _ shapes: WeightShapes
+    ) -> [String: ConfigurationValue] {
+        var found: [String: ConfigurationValue] = [:]
+        for key in keys {
+            guard let source = key.source, let divisor = source.divisor, given[divisor.key] == nil,
+                case .int(let share)? = given[key.name], share > 0,
+                case .int(let length)? = (try? shapes.value(of: source, divisor: 1))?.value, length % share == 0,
+                divisor.value(.int(length / share)) == length / share
+            else { continue }
+            found[divisor.key] = .int(length / share)
+        }
+        return found
     }
 
     /// What the weights say of a key.

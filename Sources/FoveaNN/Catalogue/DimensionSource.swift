@@ -105,7 +105,7 @@ struct WeightShapes {
             let place = "\(name) is \(shape)"
             guard let key = source.divisor?.key else { return (.int(value(shape[axis])), place) }
             guard let divisor else { return nil }
-            guard shape[axis] % divisor == 0 else {
+            guard divisor > 0, shape[axis] % divisor == 0 else {
                 throw ModuleInputError(
                     "\(place) in the weights: \(shape[axis]) does not divide by \(divisor), which \"\(key)\" says")
             }

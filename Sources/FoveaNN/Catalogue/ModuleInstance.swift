@@ -64,9 +64,10 @@ struct Instance<Model: Module>: ModuleInstance {
         return report
     }
 
-    func outputs(_ inputs: NamedTensors) throws -> NamedTensors { try run(model, try checked(inputs)) }
+    func outputs(_ inputs: NamedTensors) throws -> NamedTensors { try run(model, try checked(converted(inputs))) }
 
     func gradients(_ inputs: NamedTensors, cotangents: NamedTensors) throws -> NamedTensors {
+        let inputs = converted(inputs)
         _ = try checked(inputs)
         let parameters = model.parameters
         let active = inputs.filter { $0.value.dtype.isDifferentiable }
@@ -99,6 +100,21 @@ struct Instance<Model: Module>: ModuleInstance {
         var published: NamedTensors = [:]
         for (name, tensor) in layout.published(tensors) { published[prefix + name] = tensor }
         return published
+    }
+
+    /// The inputs with masks and indices in the types that are computed with: tokenizers give masks of 0 and 1.
+    private func converted(_ inputs: NamedTensors) -> NamedTensors {
+        var inputs = inputs
+        for role in roles {
+            guard let tensor = inputs[role.name], !tensor.dtype.isFloatingPoint else { continue }
+            switch role.kind {
+            case .mask where tensor.cast(to: .int64).scalars(as: Int64.self).allSatisfy { 0...1 ~= $0 }:
+                inputs[role.name] = tensor.cast(to: .bool)
+            case .indices: inputs[role.name] = tensor.cast(to: .int64)
+            default: break
+            }
+        }
+        return inputs
     }
 
     /// The inputs, when they are those of the roles, in type and shape.

@@ -49,11 +49,14 @@ public struct Convolution2D: Module {
         convolution(x, weight: weight, bias: bias, stride: stride, padding: padding, groups: groups)
     }
 
-    /// Rows and columns of the result for images of this size; not positive where no window fits.
+    /// Rows and columns of the result for images of this size; 0 where no window fits.
     public func outputSize(_ size: Size2D) -> Size2D {
-        Size2D(
-            (size.height + 2 * padding.height - weight.shape[2]) / stride.height + 1,
-            (size.width + 2 * padding.width - weight.shape[3]) / stride.width + 1)
+        func windows(_ length: Int, _ kernel: Int, _ stride: Int) -> Int {
+            length < kernel ? 0 : (length - kernel) / stride + 1
+        }
+        return Size2D(
+            windows(size.height + 2 * padding.height, weight.shape[2], stride.height),
+            windows(size.width + 2 * padding.width, weight.shape[3], stride.width))
     }
 }
 

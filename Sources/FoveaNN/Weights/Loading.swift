@@ -46,8 +46,8 @@ extension Module {
     ///   - source: where they come from, for errors.
     ///   - layout: the names of the parameters among them.
     ///   - strict: whether missing, unexpected and misshapen tensors are an error.
-    ///   - keepsMatrices: whether matrices of a storage type stay as they are: constants, which `linear` and `embedding`
-    ///     widen as they read them. Of a mapped file nothing is then copied.
+    ///   - keepsMatrices: whether matrices of a storage type stay as they are: constants, which `linear`
+    ///     widens as it reads them, and of which `embedding` gives rows of the same type. Of a mapped file nothing is then copied.
     @discardableResult
     public mutating func load(
         from tensors: OrderedDictionary<String, Tensor>, source: String, layout: WeightLayout<Self> = .native,

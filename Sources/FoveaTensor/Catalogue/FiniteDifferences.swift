@@ -141,8 +141,7 @@ private struct Block {
             for (row, numeric) in column.enumerated() {
                 let analytic = rows[row][element]
                 let error = abs(analytic - numeric) / largest
-                // The negation lets NaN through.
-                guard check.worst == nil || !(error <= check.maxRelativeError) else { continue }
+                guard check.isExceeded(by: error) else { continue }
                 check.record(found(element, row, analytic, numeric, scale: largest))
             }
         }

@@ -64,11 +64,14 @@ public struct GradientCheck: Sendable {
     }
 
     mutating func record(_ found: Worst) {
-        // The negation lets NaN through as the worst of all.
-        if worst == nil || !(found.relativeError <= maxRelativeError) {
-            maxRelativeError = found.relativeError
-            worst = found
-        }
+        guard isExceeded(by: found.relativeError) else { return }
+        maxRelativeError = found.relativeError
+        worst = found
+    }
+
+    /// Whether an error is worse than all before. NaN is the worst of all, and stays it.
+    func isExceeded(by error: Double) -> Bool {
+        worst == nil || !maxRelativeError.isNaN && !(error <= maxRelativeError)
     }
 
     mutating func countSample() { samples += 1 }

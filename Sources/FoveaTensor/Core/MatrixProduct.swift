@@ -52,7 +52,8 @@ package enum MatrixProduct {
     }
 
     /// Whether a product of float32 is for tiles of bfloat16 pieces, where the processor has them: with few columns cutting the
-    /// numbers in pieces costs what the tiles save. Not a question of the rows: those of a batch have the bits of its members.
+    /// numbers in pieces costs what the tiles save. Not a question of the rows, unless there are very few: those of a batch have the
+    /// bits of its members.
     private static func isForPieces(_ n: Int, _ k: Int) -> Bool { n >= 128 && k >= 64 && n * k >= 1 << 15 }
 
     /// C[m, n] = addend + A·B, with C row-major, `stride` elements from row to row; for a batch of them, all with one addend.
@@ -326,10 +327,11 @@ extension Tensor {
         }
     }
 
-    /// sum += a·B for a [..., k] and B [k, n], to a sum of `shape` [..., n]; in one pass where the sum may be written.
+    /// sum += a·B for a [..., k] and B [k, n], to a sum of `shape` [..., n]; in one pass where there is a sum. Who else holds it plays
+    /// no part: the product is added up in another order than to nothing.
     static func addProduct(_ a: Tensor, _ b: Tensor, into adjoint: inout Adjoint, shape: [Int]) {
         let rows = Box(a.shape, withoutLast: 1, .init(a))
-        guard adjoint.isReusable, rows.rank <= 1 else {
+        guard !adjoint.isEmpty, rows.rank <= 1 else {
             adjoint.add(product(a, b).reshaped(to: shape))
             return
         }

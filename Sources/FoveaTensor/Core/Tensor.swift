@@ -176,9 +176,13 @@ extension Tensor: CustomStringConvertible {
     /// The type, the shape and the values of a small tensor.
     public var description: String {
         guard count > 0, count <= 64 else { return "Tensor(\(dtype) \(shape))" }
-        let values = cast(to: .float64).scalars(as: Double.self)
+        let plain = detached
+        let values =
+            dtype.isFloatingPoint
+            ? plain.cast(to: .float64).scalars(as: Double.self).map { "\($0)" }
+            : plain.cast(to: .int64).scalars(as: Int64.self).map { "\($0)" }
         func text(_ axis: Int, _ start: Int, _ step: Int) -> String {
-            guard axis < rank else { return dtype.isFloatingPoint ? "\(values[start])" : "\(Int(values[start]))" }
+            guard axis < rank else { return values[start] }
             let inner = shape[axis] == 0 ? 0 : step / shape[axis]
             return "["
                 + (0..<shape[axis]).map { text(axis + 1, start + $0 * inner, inner) }.joined(separator: ", ") + "]"

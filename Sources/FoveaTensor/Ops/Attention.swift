@@ -162,8 +162,7 @@ private func attentionOperands(_ query: Tensor, _ keys: Tensor, _ values: Tensor
     guard rank > 2 else { return (query, keys, values) }
     func heads(_ x: Tensor) -> [Int] { [x.shape[rank - 3]] }
     guard let groups = broadcastShape(heads(keys), heads(values)),
-        groups[0] == 0 || heads(query)[0] % groups[0] == 0
-            || heads(query)[0] == 1
+        groups[0] == 0 ? heads(query)[0] <= 1 : heads(query)[0] % groups[0] == 0 || heads(query)[0] == 1
     else {
         trap("attention", "the heads of the keys must divide those of the query", all)
     }

@@ -52,7 +52,8 @@ public func crossEntropy(
         trap("crossEntropy", "label \(stray) is outside the \(columns) classes", logits, labels)
     }
     let rows = classes.count
-    let losses = Tensor(uninitialized: [rows], logits.dtype)
+    // Without classes all labels are left out, and nothing is written.
+    let losses = columns > 0 ? Tensor(uninitialized: [rows], logits.dtype) : .zeros([rows], dtype: logits.dtype)
     let p = Tensor(uninitialized: logits.shape, logits.dtype)
     let forward = pick(Kernels.table.pointee.cross_entropy, logits.dtype)
     let size = logits.dtype.size

@@ -11,8 +11,9 @@ extension Op {
 
 extension Tensor {
     /// Each element becomes 0 with probability `rate` and x / (1 − rate) otherwise; which ones depends on the key alone.
-    /// (Srivastava et al., "Dropout", 2014.) Traps unless 0 ≤ rate < 1.
+    /// (Srivastava et al., "Dropout", 2014.) Traps unless 0 ≤ rate < 1, and on types that do not compute.
     public func droppingOut(_ rate: Double, key: RandomKey) -> Tensor {
+        requireDifferentiableType("dropout")
         guard rate >= 0, rate < 1 else { trap("dropout", "the rate must be in 0 ..< 1, not \(rate)", self) }
         guard rate > 0 else { return self }
         let mask = Tensor.dropoutMask(shape, dtype, rate, key)

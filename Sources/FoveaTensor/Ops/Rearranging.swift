@@ -57,10 +57,10 @@ extension Tensor {
         let axis = normalizedAxis(axis, "roll")
         let length = shape[axis]
         guard length > 0, shift % length != 0 else { return self }
-        let cut = ((-shift) % length + length) % length
+        let cut = (length - shift % length) % length
         let whole = detached
         return concatenated([whole.sliced(axis: axis, cut..<length), whole.sliced(axis: axis, 0..<cut)], axis: axis)
-            .derived(by: .roll, from: self) { g in g.rolled(by: -shift, axis: axis) }
+            .derived(by: .roll, from: self) { g in g.rolled(by: cut, axis: axis) }
     }
 }
 

@@ -32,8 +32,10 @@ extension Tensor {
             guard target != shape else { return self }
         }
         var elements = 1
-        for length in target { elements = length < 0 ? -1 : elements * length }
-        guard elements == count else { trap("reshape", "\(newShape) does not hold \(count) elements", self) }
+        for length in target { elements *= length }
+        guard elements == count, target.allSatisfy({ $0 >= 0 }) else {
+            trap("reshape", "\(newShape) does not hold \(count) elements", self)
+        }
         let y =
             strides == nil
             ? Tensor(storage: storage, shape: target, offset: offset, dtype: dtype)

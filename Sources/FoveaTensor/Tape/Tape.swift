@@ -279,16 +279,19 @@ public struct Adjoint {
             return
         }
         value = nil
-        guard sum.shape == gradient.shape, sum.dtype == gradient.dtype else {
-            trap("gradient", "contributions to one gradient differ in shape or type", sum, gradient)
-        }
+        Adjoint.require(sum, gradient.shape, gradient.dtype)
         sum.accumulate(gradient)
         value = sum
     }
 
-    /// Whether there is a sum that nobody else refers to.
-    var isReusable: Bool {
-        mutating get { value?.isReusable() ?? false }
+    /// Whether anything was added yet.
+    var isEmpty: Bool { value == nil }
+
+    /// Traps unless a sum is of the shape and type of what is to be added.
+    private static func require(_ sum: Tensor, _ shape: [Int], _ dtype: DType) {
+        guard sum.shape == shape, sum.dtype == dtype else {
+            trap("gradient", "contributions to one gradient differ in shape or type: \(dtype) \(shape) to", sum)
+        }
     }
 
     /// Calls `body` with memory to add to (`isFirst` false) or to fill (`isFirst` true).
@@ -298,6 +301,7 @@ public struct Adjoint {
         var sum = value
         value = nil
         let isFirst = sum == nil
+        if let sum { Adjoint.require(sum, shape, dtype) }
         var target = sum ?? Tensor(uninitialized: shape, dtype)
         sum = nil
         if !target.isReusable() { target = target.copy() }

@@ -51,7 +51,8 @@ public struct Trainer<Task: TrainingTask>: Sendable {
             settings.prefetch > 0
             ? Prefetcher(depth: settings.prefetch, steps: state.step * parts..<settings.steps * parts, make: make) : nil
 
-        var windowStart = clock.now
+        // A window that a resumed run goes on with was begun by another process, whose time is not known here.
+        var (windowStart, windowSteps) = (clock.now, 0)
         var norm = 0.0
         var skippedInRow = 0
         while state.step < settings.steps {
@@ -62,6 +63,7 @@ public struct Trainer<Task: TrainingTask>: Sendable {
                 state.optimizer.update(&state.model, along: result.gradients)
                 state.average?.update(towards: state.model)
                 state.step += 1
+                windowSteps += 1
                 state.window.add(
                     loss: result.loss, right: result.right, samples: result.samples, auxiliary: result.auxiliary)
                 norm = result.norm
@@ -88,7 +90,10 @@ public struct Trainer<Task: TrainingTask>: Sendable {
             let last = isLast && !state.window.notes.isEmpty ? log.records.last : nil
             if state.step % settings.logEvery == 0 || isLast, state.window.steps > 0 || last != nil {
                 if state.step % settings.validateEvery == 0 || isLast { evaluation = task.validate(state.result) }
-                let record = record(state, rate, norm, evaluation, (clock.now - windowStart).seconds, after: last)
+                let record = record(
+                    state, rate, norm, evaluation,
+                    Double(windowSteps * task.batchSize) / max(1e-9, (clock.now - windowStart).seconds),
+                    after: last)
                 do {
                     try log.append(record)
                 } catch {
@@ -96,7 +101,7 @@ public struct Trainer<Task: TrainingTask>: Sendable {
                 }
                 observe(.logged(record))
                 state.window = LossWindow()
-                windowStart = clock.now
+                (windowStart, windowSteps) = (clock.now, 0)
             }
             if state.step % settings.checkpointEvery == 0 || isLast || stops {
                 if settings.keepBest > 0, evaluation == nil { evaluation = task.validate(state.result) }
@@ -117,14 +122,14 @@ public struct Trainer<Task: TrainingTask>: Sendable {
 
     private func record(
         _ state: TrainingState<Task.Model>, _ rate: Double, _ norm: Double, _ evaluation: Evaluation?,
-        _ seconds: Double, after last: StepRecord?
+        _ samplesPerSecond: Double, after last: StepRecord?
     ) -> StepRecord {
         let window = state.window
         let mean = (window.loss / Double(max(1, window.steps)), Double(window.right) / Double(max(1, window.samples)))
         let (loss, accuracy) = window.steps > 0 ? mean : (last?.loss ?? 0, last?.accuracy ?? 0)
         return StepRecord(
             step: state.step, loss: loss, accuracy: accuracy, learningRate: rate, gradientNorm: norm,
-            samplesPerSecond: Double(window.steps * task.batchSize) / max(1e-9, seconds), seconds: state.seconds,
+            samplesPerSecond: samplesPerSecond, seconds: state.seconds,
             validationAccuracy: evaluation?.accuracy, auxiliaryLosses: window.auxiliaryMeans,
             notes: window.notes.isEmpty ? nil : window.notes)
     }

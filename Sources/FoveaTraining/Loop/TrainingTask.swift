@@ -118,6 +118,7 @@ public func evaluate(
 ) -> Evaluation {
     withoutGradient {
         var loss = 0.0
+        var (right, count) = (0, 0)
         var confusion: ConfusionMatrix?
         var match = MatchCounter()
         for batch in images.batches(of: batchSize) {
@@ -127,13 +128,15 @@ public func evaluate(
             }
             let (logits, labels) = (model.readings(batch.images), batch.labels.flattened())
             loss += crossEntropy(logits, labels).item() * Double(labels.count)
-            if confusion == nil { confusion = ConfusionMatrix(classes: logits.shape[1]) }
+            // Of more classes nobody reads it, and it takes their square.
+            if confusion == nil, logits.shape[1] <= 1_000 { confusion = ConfusionMatrix(classes: logits.shape[1]) }
             confusion?.add(logits, labels)
+            right += (logits.argmax(axis: -1) .== labels).scalars(as: Bool.self).count { $0 }
+            count += labels.count
         }
         if let evaluation = match.evaluation { return evaluation }
-        let counted = confusion ?? ConfusionMatrix(classes: 0)
         return Evaluation(
-            loss: counted.total == 0 ? 0 : loss / Double(counted.total), accuracy: counted.accuracy,
-            samples: counted.total, confusion: counted)
+            loss: count == 0 ? 0 : loss / Double(count), accuracy: count == 0 ? 0 : Double(right) / Double(count),
+            samples: count, confusion: confusion ?? ConfusionMatrix(classes: 0))
     }
 }

@@ -40,7 +40,12 @@ public struct CheckpointStore: Sendable {
     /// The steps that there are complete checkpoints of, newest first.
     public var steps: [Int] {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
-        return names.compactMap { $0.hasPrefix("step-") ? Int($0.dropFirst(5)) : nil }.sorted(by: >)
+        // Under the very name that it would have: `step-7`, which somebody put there, is none.
+        return names.compactMap { name in
+            (name.hasPrefix("step-") ? Int(name.dropFirst(5)) : nil).flatMap {
+                path($0) == folder + "/" + name ? $0 : nil
+            }
+        }.sorted(by: >)
     }
 
     /// The steps whose checkpoints tell how they do on the validation samples, best first; of equals the newest.
