@@ -96,6 +96,9 @@ struct ApplyTests {
         .init("a dtype only for storage", ["--dtype": "float16"], mentions: ["--dtype float16", "float32 or float64"]),
         .init("no configuration", ["--config": "none.json"], mentions: ["none.json"]),
         .init("a configuration that is no JSON", config: "{", mentions: ["c.json", "JSON object"]),
+        .init(
+            "a configuration with a key twice", config: "{\"heads\": 2, \"a\": {\"heads\": 1}, \"heads\": 4}",
+            mentions: ["c.json", "\"heads\" twice"]),
         .init("a configuration that is a list", config: "[1]", mentions: ["c.json", "JSON object"]),
         .init(
             "a default that the weights rule out", config: #"{"dim": 4}"#,

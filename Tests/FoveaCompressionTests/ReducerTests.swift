@@ -178,6 +178,16 @@ private func picture(
         #expect(dropped.signals?.keys?.shape == [1, 3, 4] && dropped.signals?.classAttention?.shape == [1, 2, 3])
     }
 
+    @Test("ToMe counts what must remain", arguments: [(true, false, 2), (true, true, 3)])
+    func guarded(_ kind: Bool, _ distilled: Bool, _ least: Int) {
+        let tokens = picture(4, 4)
+        let method = ToMe(protectsClass: kind, protectsDistillation: distilled, keep: 1)
+        #expect(method.count(of: 16) == least && method(tokens).count == least)
+        // 8 of 16 would be halved in one step; where one must remain it takes a second.
+        let half = ToMe(protectsClass: true, keep: 8).cost(TokenShape(count: 16, width: 2))
+        #expect(half.multiplyAdds == 8 * 8 * 2 + 7 * 2 + 5 * 4 * 2 + 1 * 2)
+    }
+
     @Test("importance comes from the class token, from the proxy where there is none, and is refused where it must")
     func importance() {
         var tokens = picture(3, 4)

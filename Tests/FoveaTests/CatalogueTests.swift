@@ -280,7 +280,7 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
             inputs = sample.inputs()
             inputs["more"] = tensor
             #expect(throws: ModuleInputError.self) { _ = try instance.outputs(inputs) }
-            // One element more along the last axis whose length is no free choice, and integers.
+            // One element more along the last axis whose length is no free choice, and numbers of another kind.
             inputs = sample.inputs()
             let role = try #require(form.inputs.first { $0.name == name })
             let words = role.shape.dropFirst().dropLast().split(separator: ",")
@@ -295,7 +295,8 @@ struct CatalogueForm: Sendable, CustomTestStringConvertible {
                 inputs[name] = concatenated([tensor, tensor.sliced(axis: axis, 0..<1)], axis: axis)
                 #expect(throws: ModuleInputError.self, "\(name)") { _ = try instance.outputs(inputs) }
             }
-            inputs[name] = tensor.cast(to: tensor.dtype == .int64 ? .int32 : .int64)
+            // Masks and indices may be of any type of whole numbers.
+            inputs[name] = tensor.cast(to: role.kind == .numbers ? .int64 : .float32)
             #expect(throws: ModuleInputError.self, "\(name)") { _ = try instance.outputs(inputs) }
         }
     }

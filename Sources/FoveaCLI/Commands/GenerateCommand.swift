@@ -57,9 +57,11 @@ struct GenerateCommand: ParsableCommand {
     func run() throws {
         try threads.apply()
         guard limit >= 1 else { throw CommandError("--limit \(limit): expected is a number of tokens from 1 on") }
-        guard temperature >= 0, temperature.isFinite, topK ?? 1 >= 1, topP ?? 1 > 0 else {
-            throw CommandError("expected are --temperature from 0 on, --top-k from 1 on and --top-p above 0")
+        guard temperature >= 0, temperature.isFinite else {
+            throw CommandError("--temperature \(temperature): expected is a number from 0 on")
         }
+        guard topK ?? 1 >= 1 else { throw CommandError("--top-k \(topK!): expected is a number from 1 on") }
+        guard topP ?? 1 > 0 else { throw CommandError("--top-p \(topP!): expected is a number above 0") }
         let prompt = try numbers(ids, "--ids")
         let stops = Set(try numbers(stop, "--stop"))
         let sampling = Sampling(temperature: temperature, topK: topK, topP: topP, seed: seed)

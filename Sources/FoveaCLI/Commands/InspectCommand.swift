@@ -55,7 +55,8 @@ struct InspectCommand: ParsableCommand {
         print("\(path): a run of \(listing.recipe), \(recipe.integer("training.steps").grouped) steps")
         print("  checkpoints at steps \(listing.checkpoints.map(String.init).joined(separator: ", "))")
         if let report {
-            print("  finished: \(report.headline), \(report.trainingSeconds.fixed(1)) s")
+            let line = "finished: \(report.headline), \(report.trainingSeconds.fixed(1)) s"
+            for part in line.wrapped(to: 78) { print("  " + part) }
         } else {
             print("  not finished")
         }

@@ -58,6 +58,9 @@ struct PublishedModule {
             throw FileError(
                 path: path, problem: "the configuration cannot be read; expected is a file that holds a JSON object")
         }
+        if let name = repeatedMember(in: data) {
+            throw FileError(path: path, problem: "has \"\(name)\" twice; leave one of them out")
+        }
         // A parity case keeps its configuration one level down.
         if let parsed = try? JSONDecoder().decode(ParityCase.self, from: data) { return parsed.config }
         guard let parsed = try? JSONDecoder().decode([String: ConfigurationValue].self, from: data) else {

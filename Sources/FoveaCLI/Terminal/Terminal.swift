@@ -51,7 +51,8 @@ struct TextTable {
 
     mutating func add(_ row: [String]) { rows.append(row) }
 
-    /// Lines of 80 columns where words in the last column can go on below it.
+    /// Lines of 80 columns where words in the last column can go on below it, columns can stand closer together, or what is too long
+    /// for the first can have a line of its own.
     var text: String {
         let last = header.count - 1
         var widths = header.indices.map { column in
@@ -59,15 +60,23 @@ struct TextTable {
         }
         let room = 80 - widths.dropLast().reduce(0) { $0 + $1 + 2 }
         if !alignsRight[last], room >= 20 { widths[last] = min(widths[last], room) }
-        return ([header] + rows).flatMap { row in
-            row[last].wrapped(to: alignsRight[last] ? .max : max(20, widths[last])).enumerated().map { index, words in
+        func total(_ gap: Int) -> Int { widths.reduce(0, +) + gap * last }
+        let gap = total(2) > 80 ? 1 : 2
+        if total(gap) > 80, !alignsRight[0] { widths[0] = max(16, widths[0] - (total(gap) - 80)) }
+        let lines = ([header] + rows).flatMap { given -> [String] in
+            let isLong = last > 0 && given[0].count > widths[0]
+            let row = isLong ? [""] + given.dropFirst() : given
+            let words = row[last].wrapped(to: alignsRight[last] ? .max : max(20, widths[last]))
+            let lines = words.enumerated().map { index, words in
                 row.indices.map { column in
                     let cell = column == last ? words : index == 0 ? row[column] : ""
                     let space = String(repeating: " ", count: max(0, widths[column] - cell.count))
                     return alignsRight[column] ? space + cell : cell + space
-                }.joined(separator: "  ").trimmingRight()
+                }.joined(separator: String(repeating: " ", count: gap)).trimmingRight()
             }
-        }.joined(separator: "\n")
+            return (isLong ? [given[0]] : []) + lines
+        }
+        return lines.joined(separator: "\n")
     }
 }
 

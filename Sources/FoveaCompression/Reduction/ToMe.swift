@@ -36,9 +36,10 @@ public struct ToMe: TokenReducer {
     }
 
     /// How many of n tokens one step merges away.
-    func removed(of n: Int) -> Int {
-        max(0, min(r, (n - (protectsClass ? 1 : 0) - (protectsDistillation ? 1 : 0)) / 2))
-    }
+    func removed(of n: Int) -> Int { max(0, min(r, (n - guarded) / 2)) }
+
+    /// How many tokens must remain.
+    private var guarded: Int { (protectsClass ? 1 : 0) + (protectsDistillation ? 1 : 0) }
 
     /// One step on one sample.
     ///
@@ -85,8 +86,10 @@ public struct ToMe: TokenReducer {
         while true {
             // Each sample merges what it has too many, half of its tokens at most.
             let steps = tokens.samples.map { sample, real in
-                ToMe(r: max(0, sample.count - keep), protectsClass: protectsClass)
-                    .reduction(of: sample).renumbered { real[$0] }
+                ToMe(
+                    r: max(0, sample.count - keep), protectsClass: protectsClass,
+                    protectsDistillation: protectsDistillation
+                ).reduction(of: sample).renumbered { real[$0] }
             }
             let reduced = tokens.reduced(by: steps)
             if zip(steps, tokens.realTokens).allSatisfy({ $0.kept.count == $1.count }) { return tokens }
@@ -94,14 +97,14 @@ public struct ToMe: TokenReducer {
         }
     }
 
-    public func count(of n: Int) -> Int? { keep.map { min(max($0, min(n, 1)), n) } ?? n - removed(of: n) }
+    public func count(of n: Int) -> Int? { keep.map { min(max($0, guarded + 1), n) } ?? n - removed(of: n) }
 
     /// The products of keys with keys and the mixtures, step by step.
     public func cost(_ input: TokenShape) -> Cost {
         var (n, cost) = (input.count, Cost())
         let last = count(of: n)!
         while n > last {
-            let r = min(n / 2, n - last)
+            let r = min((n - guarded) / 2, n - last)
             cost =
                 cost + .product((n + 1) / 2, input.width, n / 2)
                 + TokenReduction.cost(of: r, into: n - r, width: input.width)
