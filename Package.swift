@@ -51,7 +51,9 @@ let package = Package(
         .target(name: "FoveaCompression", dependencies: ["FoveaNN"]),
         .target(
             name: "FoveaTraining",
-            dependencies: ["FoveaNN", .product(name: "OrderedCollections", package: "swift-collections")]),
+            dependencies: [
+                "FoveaNN", "FoveaTestSupport", .product(name: "OrderedCollections", package: "swift-collections"),
+            ]),
 
         // Floor 6: whole models, and datasets.
         .target(name: "FoveaModels", dependencies: ["FoveaCompression"]),
@@ -77,7 +79,9 @@ let package = Package(
         .testTarget(name: "FoveaIOTests", dependencies: ["FoveaIO"]),
         .testTarget(
             name: "FoveaNNTests",
-            dependencies: ["FoveaNN", .product(name: "OrderedCollections", package: "swift-collections")]),
+            dependencies: [
+                "FoveaNN", "FoveaTestSupport", .product(name: "OrderedCollections", package: "swift-collections"),
+            ]),
         .testTarget(name: "FoveaCompressionTests", dependencies: ["FoveaCompression", "FoveaTestSupport"]),
         .testTarget(
             name: "FoveaTrainingTests",

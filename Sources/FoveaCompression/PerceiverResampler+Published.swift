@@ -276,7 +276,7 @@ extension PerceiverResampler {
         ],
         inputs: [.init("x", "[B, N, F, V, width]")], outputs: [.init("latents", "[B, N, latents, width]")],
         widthKey: "width",
-        sample: ["width": 6, "depth": 2, "heads": 2, "headWidth": 4, "latents": 3, "maxFrames": 2],
+        sample: ["width": 6, "depth": 2, "heads": 2, "headWidth": 6, "latents": 3, "maxFrames": 2],
         sampleInputs: { ["x": $0.uniform([2, 1, 3, 2, 6])] },
         make: { configuration in
             var options = Options(

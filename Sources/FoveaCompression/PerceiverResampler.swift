@@ -85,8 +85,13 @@ public struct PerceiverResampler: Module {
             _ z: Tensor, _ x: Tensor, mask: Tensor?, taps: [AttentionTap]
         ) -> (latents: Tensor, taps: [Tensor]) {
             let queries = latentNorm(z)
-            let context = context(x, sharesContextNorm ? mediaNorm(z) : queries)
-            let (attended, tapped) = attention(queries, to: context, mask: mask, taps: taps)
+            let own = sharesContextNorm ? mediaNorm(z) : queries
+            let (attended, tapped) =
+                attention.absorbsContext(queries: z.shape[1])
+                ? attention(
+                    queries, absorbing: joinedAffine([(x, mediaNorm.weight, mediaNorm.bias), (own, nil, nil)]),
+                    mask: mask, taps: taps)
+                : attention(queries, to: context(x, own), mask: mask, taps: taps)
             let z = z + attended
             return (z + feedForward(feedForwardNorm(z)), tapped)
         }
@@ -258,10 +263,13 @@ extension PerceiverResampler: Compressor {
         let keys = input.count + count
         return layers.reduce(modalityProjection?.cost(rows: input.count) ?? Cost()) { total, layer in
             let attention = layer.attention
+            // Either the keys are projected, or as many queries as there are latents are brought to them.
+            let isAbsorbed = attention.absorbsContext(queries: count)
+            let projected = isAbsorbed ? count : keys
+            let width = isAbsorbed ? attention.heads * latents.shape[1] : attention.innerWidth
             return total + attention.query.cost(rows: count) + attention.output.cost(rows: count)
-                + attention.key.cost(rows: keys) + attention.value.cost(rows: keys)
-                + .attention(queries: count, keys: keys, width: attention.innerWidth)
-                + layer.feedForward.cost(rows: count)
+                + attention.key.cost(rows: projected) + attention.value.cost(rows: projected)
+                + .attention(queries: count, keys: keys, width: width) + layer.feedForward.cost(rows: count)
         }
     }
 }

@@ -8,9 +8,17 @@ import Testing
 @Suite("the resampler as a compressor") struct ResamplerTokensTests {
     private let grid = VisualTokens.Grid(rows: 2, columns: 3)
 
-    private func resampler(idefics2: Bool, depth: Int = 2) -> PerceiverResampler {
-        var options = PerceiverResampler.Options(width: 8, depth: depth, heads: 4, headWidth: 3, latents: 3)
-        if idefics2 {
+    enum Form: CaseIterable {
+        case flamingo, idefics2
+        /// Few latents beside the width of a head: tokens are not projected.
+        case fewLatents, fewLatentsOneNorm
+    }
+
+    private func resampler(_ form: Form, depth: Int = 2) -> PerceiverResampler {
+        let headWidth = form == .flamingo || form == .idefics2 ? 3 : 6
+        var options = PerceiverResampler.Options(width: 8, depth: depth, heads: 4, headWidth: headWidth, latents: 3)
+        options.sharesContextNorm = form == .fewLatentsOneNorm
+        if form == .idefics2 {
             options.keyHeads = 2
             options.norm = .rms()
             options.feedForward = .gated(.silu)
@@ -24,15 +32,16 @@ import Testing
         var found = Tensor.zeros([])
         for layer in model.layers {
             let n = layer.latentNorm(z)
-            let context = concatenated([layer.mediaNorm(x), n], axis: 1)
+            let context = concatenated([layer.mediaNorm(x), layer.sharesContextNorm ? layer.mediaNorm(z) : n], axis: 1)
             let attention = layer.attention
+            let width = attention.innerWidth / attention.heads
             func heads(_ y: Tensor, _ count: Int) -> Tensor {
                 y.reshaped(to: [y.shape[0], y.shape[1], count, y.shape[2] / count]).transposed(1, 2)
             }
             let k = heads(attention.key(context), attention.keyHeads)
                 .repeated(attention.heads / attention.keyHeads, axis: 1)
             let scores = matmul(heads(attention.query(n), attention.heads), k.transposed(-1, -2))
-            found = (scores * (1 / 3.0.squareRoot())).softmax(axis: -1).mean(axes: [1])
+            found = (scores * (1 / Double(width).squareRoot())).softmax(axis: -1).mean(axes: [1])
             z = z + attention(n, context: context)
             z = z + layer.feedForward(layer.feedForwardNorm(z))
         }
@@ -40,9 +49,9 @@ import Testing
         return seen / seen.sum(axes: [2], keepingAxes: true)
     }
 
-    @Test("latents stand where they look, and are made of what they look at", arguments: [false, true])
-    func provenance(idefics2: Bool) throws {
-        let model = resampler(idefics2: idefics2)
+    @Test("latents stand where they look, and are made of what they look at", arguments: Form.allCases)
+    func provenance(form: Form) throws {
+        let model = resampler(form)
         let x = Tensor.sample([2, 6, 8], "x")
         let tokens = VisualTokens(patches: x, grid: grid, tracked: true)
         let latents = model(tokens)
@@ -61,9 +70,9 @@ import Testing
         #expect(relativeDifference(untracked.positions, latents.positions) == 0)
     }
 
-    @Test("tokens that are not real are not seen", arguments: [false, true])
-    func mask(idefics2: Bool) throws {
-        let model = resampler(idefics2: idefics2)
+    @Test("tokens that are not real are not seen", arguments: Form.allCases)
+    func mask(form: Form) throws {
+        let model = resampler(form)
         let x = Tensor.sample([2, 6, 8], "x")
         let real = Tensor([true, true, true, true, false, false, true, true, true, true, true, true], shape: [2, 6])
         var tokens = VisualTokens(patches: x, grid: grid, tracked: true)
@@ -91,7 +100,7 @@ import Testing
 
     @Test("without layers each latent has an equal share")
     func noLayers() throws {
-        let latents = resampler(idefics2: false, depth: 0)(
+        let latents = resampler(.flamingo, depth: 0)(
             VisualTokens(patches: .sample([1, 6, 8], "x"), grid: grid, tracked: true))
         let shares = try #require(latents.provenance).weights
         #expect(relativeDifference(shares, .full([1, 3, 6], 1.0 / 6)) < 1e-6)
@@ -100,19 +109,51 @@ import Testing
 
     @Test("shape, cost and complaint say what runs")
     func statements() {
-        for idefics2 in [false, true] {
-            let model = resampler(idefics2: idefics2)
+        for form in Form.allCases {
+            let model = resampler(form)
             let input = TokenShape(grid: grid, width: 8)
             #expect(
                 model.outputShape(input)
                     == model(VisualTokens(patches: .zeros([1, 6, 8], dtype: .float64), grid: grid)).shape)
             #expect(model.problem(with: input) == nil)
             #expect(model.problem(with: TokenShape(count: 6, width: 7)) == "tokens of width 8 are needed, not 7")
-            // 6 tokens and 3 latents of 8 features; 12 features in four heads of queries, 6 in two heads of keys.
-            let inner = idefics2 ? 6 : 12
-            let attention = 2 * 3 * 8 * 12 + 2 * 9 * 8 * inner + 2 * 3 * 9 * 12
-            let feedForward = (idefics2 ? 3 : 2) * 3 * 8 * 32
+            // 6 tokens and 3 latents of 8 features; 12 features in four heads of queries, 6 in two heads of keys. Where the tokens
+            // are not projected, the 3 latents go from 24 features in four heads to 4 · 8 and back.
+            let attention =
+                switch form {
+                case .flamingo: 2 * 3 * 8 * 12 + 2 * 9 * 8 * 12 + 2 * 3 * 9 * 12
+                case .idefics2: 2 * 3 * 8 * 12 + 2 * 9 * 8 * 6 + 2 * 3 * 9 * 12
+                case .fewLatents, .fewLatentsOneNorm: 2 * 3 * 8 * 24 + 2 * 3 * 24 * 8 + 2 * 3 * 9 * 4 * 8
+                }
+            let feedForward = (form == .idefics2 ? 3 : 2) * 3 * 8 * 32
             #expect(model.cost(input).multiplyAdds == 2 * (attention + feedForward))
+        }
+    }
+
+    @Test("few latents compute what many would: the value and every gradient", arguments: [true, false])
+    func fewLatents(hasOneNorm: Bool) {
+        var model = resampler(hasOneNorm ? .fewLatentsOneNorm : .fewLatents)
+        // Norms start at one and zero, which would hide what is missing of them.
+        model.forEachParameter { path, tensor in
+            if path.lowercased().contains("norm") { tensor = .sample(tensor.shape, path) }
+        }
+        let (x, cotangent) = (Tensor.sample([2, 70, 8], "x"), Tensor.sample([2, 3, 8], "cotangent"))
+        let (value, gradients) = valueAndGradient(of: model) { ($0(x, mask: nil) * cotangent).sum() }
+        let (want, expected) = valueAndGradient(of: model) { model in
+            var z = model.latents.unsqueezed(0).expanded(to: [2, 3, 8])
+            for layer in model.layers {
+                let n = layer.latentNorm(z)
+                let own = layer.sharesContextNorm ? layer.mediaNorm(z) : n
+                let context = concatenated([layer.mediaNorm(x), own], axis: 1)
+                z = z + layer.attention(n, context: context)
+                z = z + layer.feedForward(layer.feedForwardNorm(z))
+            }
+            return ((model.norm?(z) ?? z) * cotangent).sum()
+        }
+        #expect(relativeDifference(value, want) < 1e-12)
+        #expect(gradients.tensors.keys == expected.tensors.keys)
+        for (path, gradient) in gradients.tensors {
+            #expect(relativeDifference(gradient, expected[path]!) < 1e-11, "\(path)")
         }
     }
 }
@@ -140,6 +181,11 @@ import Testing
                 let shared = 3 * 8 * 12 + 2 * 3 * 8 * 3 * (keyHeads ?? 4)
                 #expect(multiplied { _ = model(.ones([2, 7, 8]), mask: nil) } == 2 * stated - shared)
             }
+            // Few latents: theirs are the only rows that are projected.
+            let few = PerceiverResampler(.init(width: 8, depth: 2, heads: 4, headWidth: 6, latents: 3), key: key)
+            let stated = few.cost(TokenShape(count: 7, width: 8)).multiplyAdds
+            #expect(multiplied { _ = few(.ones([1, 7, 8]), mask: nil) } == stated)
+            #expect(multiplied { _ = few(.ones([2, 7, 8]), mask: nil) } == 2 * stated - 2 * 3 * 8 * 24)
             let connector = QFormerConnector(
                 .init(width: 8, depth: 3, heads: 2, hidden: 12, contextWidth: 6), queries: 4, outputs: 5, key: key)
             let counted = multiplied { _ = connector(.ones([2, 9, 6])) }

@@ -1,6 +1,7 @@
 import Foundation
 import FoveaNN
 import FoveaTensor
+import FoveaTestSupport
 import Testing
 
 // Each layer against loops over Doubles that follow its equations and nothing else.
@@ -198,6 +199,45 @@ private let (wide, narrow) = (1e-12, 2e-5)
         let expected = zip(x.matrices, context.matrices).flatMap { naiveAttention($0, $1, layer).flatMap { $0 } }
         #expect(layer(x, context: context).shape == [2, 3, 6])
         #expect(difference(layer(x, context: context).doubles, expected) < wide)
+    }
+
+    @Test("a context that is not projected gives what a projected one does: value, gradients and taps")
+    func absorbing() {
+        let layer = stirred(
+            MultiHeadAttention(6, contextWidth: 5, heads: 2, headWidth: 4, bias: false, key: RandomKey(seed: 0)))
+        #expect(layer.absorbsContext(queries: 2) && !layer.absorbsContext(queries: 3))
+        let sizes: [(queries: Int, keys: Int)] = [(2, 7), (3, 70), (40, 130), (1, 1)]
+        for (count, keys) in sizes {
+            let (x, context) = (Tensor.sample([2, count, 6], "x"), Tensor.sample([2, keys, 5], "context"))
+            let flags = (0..<2 * keys).map { $0 % 3 != 1 }
+            let masks: [Tensor?] = [nil, Tensor(flags, shape: [2, 1, 1, keys]), .zeros([1, keys], dtype: .bool)]
+            for mask in masks {
+                let taps: [AttentionTap] = [.rows([0]), .columnMean(of: 0..<count)]
+                let direct = layer(x, absorbing: context, mask: mask, taps: taps)
+                let usual = layer(x, context: context, mask: mask, taps: taps)
+                #expect(relativeDifference(direct.output, usual.output) < wide)
+                for (a, b) in zip(direct.taps, usual.taps) { #expect(relativeDifference(a, b) < wide) }
+                let cotangent = Tensor.sample([2, count, 6], "cotangent")
+                func gradients(_ attend: (MultiHeadAttention, Tensor, Tensor) -> Tensor) -> [Tensor] {
+                    let parameters = valueAndGradient(of: layer) { (attend($0, x, context) * cotangent).sum() }
+                        .gradients
+                    let inputs = vectorJacobianProduct(
+                        of: { attend(layer, $0[0], $0[1]) }, at: [x, context], cotangent: cotangent)
+                    return Array(parameters.tensors.values) + inputs
+                }
+                let own = gradients { $0($1, absorbing: $2, mask: mask).output }
+                let expected = gradients { $0($1, context: $2, mask: mask) }
+                for (a, b) in zip(own, expected) { #expect(relativeDifference(a, b) < 10 * wide) }
+            }
+        }
+    }
+
+    @Test("projections with biases, norms or shared heads are not absorbed")
+    func notAbsorbing() {
+        let key = RandomKey(seed: 0)
+        #expect(!MultiHeadAttention(8, heads: 2, key: key).absorbsContext(queries: 1))
+        #expect(!MultiHeadAttention(8, heads: 2, keyHeads: 1, bias: false, key: key).absorbsContext(queries: 1))
+        #expect(!MultiHeadAttention(8, heads: 2, bias: false, headNorm: .rms(), key: key).absorbsContext(queries: 1))
     }
 
     @Test("a mask over queries and keys, one for each head, one for each sample")

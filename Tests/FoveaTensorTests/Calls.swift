@@ -122,6 +122,18 @@ struct ShapedCall: Sendable {
                 .init("two parts", [3, 90, 110], [130, 110], [130], [3, 70, 130], [130, 130], [130]),
                 .init("broadcast", [20, 40, 64], [70, 64], [70], [1, 8, 64], [70, 64], [70]),
             ],
+            // Blocks of rows that end within a sample, samples of several blocks, and sums of many parts.
+            "joinedAffine": [
+                .init("scaled, shifted and as it is", [9, 61, 130], [130], [9, 40, 130], [130], [9, 7, 130]),
+                .init("one part", [3001, 19], [19], [19]),
+                .init("broadcast", [20, 1, 90, 70], [70], [70], [3, 8, 70]),
+            ],
+            // More rows than a chunk of work has, and more groups than threads.
+            "groupedLinear": [
+                .init("groups of tokens", [9, 61, 4, 30], [4, 50, 30]),
+                .init("groups first", [9, 61, 5, 70], [5, 40, 70]),
+                .init("transposed weight", [700, 3, 40], [3, 30, 40]),
+            ],
             "softmax": [.init("last", [3001, 35]), .init("first", [35, 3001])],
             "logSoftmax": [.init("last", [3001, 35]), .init("first", [35, 3001])],
             "layerNorm": [
@@ -131,6 +143,8 @@ struct ShapedCall: Sendable {
             "attention": [
                 .init("heads", [2, 4, 40, 9], [2, 4, 50, 9], [2, 4, 50, 9]),
                 .init("grouped", [2, 4, 40, 9], [2, 2, 50, 9], [2, 2, 50, 9]),
+                .init("keys are values", [2, 4, 40, 9], [2, 1, 150, 9]),
+                .init("keys are values", [1, 2, 70, 16], [1, 2, 600, 16]),
                 // Several blocks of queries and of keys, and few heads, whose rows and keys are cut.
                 .init("causal", [1, 150, 16], [1, 300, 16], [1, 300, 16]),
                 .init("one width for values", [700, 8], [600, 8], [600, 5]),
@@ -189,6 +203,16 @@ struct ShapedCall: Sendable {
                 .init("broadcast", [n, 2, 3], [2, 3], [2], [1, 3, 2], [2, 2], [2]),
                 .init("one part of one sample", [2, 3], [n, 3], [n]),
             ]
+        case "joinedAffine":
+            return [
+                .init("scaled, shifted and as it is", [2, n, 3], [3], [2, 1, 3], [3], [2, 2, 3]),
+                .init("one part", [2, n], [n], [n]), .init("broadcast", [n, 1, 2, 3], [3], [3], [3, 2, 3]),
+            ]
+        case "groupedLinear":
+            return [
+                .init("groups of tokens", [n, 2, 2, 3], [2, 2, 3]), .init("groups of tokens", [2, n, 3], [n, 2, 3]),
+                .init("groups first", [2, 3, 2, n], [2, 4, n]), .init("transposed weight", [3, 2, 2], [2, n, 2]),
+            ]
         case "softmax", "logSoftmax": return [.init("tail", [2, n]), .init("first", [n, 2])]
         case "layerNorm": return [.init("tail", [2, 2, n], [n], [n]), .init("affine", [n, 3], [3], [3])]
         case "attention":
@@ -201,6 +225,8 @@ struct ShapedCall: Sendable {
             // What is quadratic in n stays small.
             guard n <= 65 else { return widths }
             return widths + [
+                .init("keys are values", [2, 4, 3, n], [2, 2, 5, n]),
+                .init("keys are values", [2, 2, n, 3], [2, 1, n, 3]),
                 .init("causal", [1, n, 2], [1, n, 2], [1, n, 3]), .init("dropout", [2, 3, 2], [2, n, 2], [2, n, 2]),
                 .init("bias, causal and dropout", [1, 4, n, 2], [1, 2, n, 2], [1, 2, n, 2], [4, 1, n]),
             ]

@@ -99,6 +99,9 @@ struct ProcessTests {
                 guard position == 0, let rounding = Reference.table[op.name]?.float32.units else { return 32 }
                 return rounding <= 1 ? rounding : 32
             }
+            let longSums = [
+                "matmul", "linear", "joinedLinear", "joinedAffine", "groupedLinear", "outer", "einsum", "convolution",
+            ]
             for op in Op.catalogue {
                 for call in ShapedCall.large[op.name] ?? [] {
                     for (type, unit) in [(DType.float64, 0x1p-53), (.float32, 0x1p-24)] {
@@ -109,8 +112,7 @@ struct ProcessTests {
                         for (position, (a, b)) in zip(expected, computed()).enumerated() {
                             let isLongSum =
                                 ["layerNorm", "rmsNorm"].contains(op.name) && position == 2
-                                || ["matmul", "linear", "joinedLinear", "outer", "einsum", "convolution"].contains(
-                                    op.name)
+                                || longSums.contains(op.name)
                             expectClose(
                                 b, a, tolerance: units(op, position) * unit, floor: isLongSum ? 64 : 1,
                                 "\(op.name), “\(call.label)” on \(call.shapes), \(type), result \(position)")

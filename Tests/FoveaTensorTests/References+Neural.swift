@@ -153,7 +153,7 @@ extension Reference {
 
     /// softmax(q·kᵀ·scale + mask)·v of the samples, one weight after the other.
     private static func attention(_ label: String, _ inputs: [Grid]) -> Grid {
-        let (query, keys, values) = (inputs[0], inputs[1], inputs[2])
+        let (query, keys, values) = (inputs[0], inputs[1], inputs[label == "keys are values" ? 1 : 2])
         let (rank, width, columns) = (query.shape.count, query.shape.last!, keys.shape[keys.shape.count - 2])
         let scale = label == "mask" ? 0.3 : 1 / Double(width).squareRoot()
         var outer = Grid.broadcast(Array(keys.shape.dropLast(2)), Array(values.shape.dropLast(2)))

@@ -149,16 +149,24 @@ struct Reference: Sendable {
                 let y = product(inputs[first], transposed)
                 return operands == 3 ? Grid.combine(y, inputs[first + 2], +) : y
             }
-            let axis = parts[0].shape.count - 2
-            var shape = parts.reduce([]) { Grid.broadcast($0, Array($1.shape.dropLast(2))) }
-            shape += [parts.reduce(0) { $0 + $1.shape[axis] }, parts[0].shape[axis + 1]]
-            return Grid(shape) { index in
-                var index = index
-                for part in parts {
-                    if index[axis] < part.shape[axis] { return part[broadcast: index] }
-                    index[axis] -= part.shape[axis]
+            return joined(parts)
+        },
+        "joinedAffine": summing(units: 4, floor: 4) { label, inputs in
+            if label == "scaled, shifted and as it is" {
+                let scaled = Grid.combine(inputs[0], inputs[1], *)
+                return joined([scaled, Grid.combine(inputs[2], inputs[3], +), inputs[4]])
+            }
+            let affine = Grid.combine(Grid.combine(inputs[0], inputs[1], *), inputs[2], +)
+            return joined(label == "views and nothing" ? [inputs[3], affine] : [affine] + inputs.dropFirst(3))
+        },
+        "groupedLinear": summing(units: 4, floor: 16) { _, inputs in
+            let (x, weight) = (inputs[0], inputs[1])
+            let axes = x.shape.count
+            return Grid(x.shape.dropLast() + [weight.shape[1]]) { index in
+                let group = index[axes - 2]
+                return (0..<weight.shape[2]).reduce(0) {
+                    $0 + x[index.dropLast() + [$1]] * weight[[group, index[axes - 1], $1]]
                 }
-                return .nan
             }
         },
         // neural
@@ -225,6 +233,22 @@ struct Reference: Sendable {
             "empty": ([0], false),
         ]
         return cases[label].map { x.reduced($0.axes, keeping: $0.keeping, reduce) }
+    }
+
+    /// Parts one after another along the last axis but one; the axes before it broadcast.
+    static func joined(_ parts: [Grid]) -> Grid {
+        let axis = parts.map(\.shape.count).max()! - 2
+        var shape = parts.reduce([]) { Grid.broadcast($0, Array($1.shape.dropLast(2))) }
+        shape += [parts.reduce(0) { $0 + $1.shape[$1.shape.count - 2] }, parts[0].shape.last!]
+        return Grid(shape) { index in
+            var index = index
+            for part in parts {
+                let length = part.shape[part.shape.count - 2]
+                if index[axis] < length { return part[broadcast: index] }
+                index[axis] -= length
+            }
+            return .nan
+        }
     }
 
     /// a [..., m, k] · b [..., k, n]; a vector counts as a row on the left, as a column on the right.

@@ -36,6 +36,17 @@ let tensorMistakes: [TrapCase] = [
     TrapCase("samples of parts", saying: "joinedLinear: the axes before the last two", "[3, 2, 4]", "[2, 2, 4]") {
         _ = joinedLinear([(zeros(3, 2, 4), zeros(5, 4), nil), (zeros(2, 2, 4), zeros(5, 4), nil)])
     },
+    TrapCase("affine parts", saying: "joinedAffine: no parts were given") { _ = joinedAffine([]) },
+    TrapCase("an affine part's weight", saying: "joinedAffine: inputs [..., N, D], weights [D]", "[2, 3]", "[4]") {
+        _ = joinedAffine([(zeros(2, 3), zeros(4), nil)])
+    },
+    TrapCase("samples of affine parts", saying: "joinedAffine: the axes before the last two", "[3, 2, 4]", "[2, 2, 4]")
+    {
+        _ = joinedAffine([(zeros(3, 2, 4), nil, nil), (zeros(2, 2, 4), nil, nil)])
+    },
+    TrapCase("groups", saying: "groupedLinear: an input [..., G, C]", "[3, 2, 4]", "[3, 5, 4]") {
+        _ = groupedLinear(zeros(3, 2, 4), weight: zeros(3, 5, 4))
+    },
     // Element by element
     TrapCase("sum of shapes", saying: "+: the shapes do not broadcast", "float32 [2, 3], float32 [2]") {
         _ = zeros(2, 3) + zeros(2)

@@ -283,6 +283,13 @@ REST = {
         "without biases, views": "torch.cat([F.linear(a, b), F.linear(c, d)], -2)",
         "": "torch.cat([F.linear(*inputs[:3]), F.linear(*inputs[3:])], -2)",
     },
+    "joinedAffine": {
+        "scaled, shifted and as it is": "torch.cat([a * b, c + d, e], -2)",
+        "one part": "a * b + c",
+        "broadcast": "torch.cat([(a * b + c).expand(2, 3, 2, 4), d.expand(2, 3, 3, 4)], -2)",
+        "views and nothing": "torch.cat([d, a * b + c], -2)",
+    },
+    "groupedLinear": "torch.einsum('...gc,gdc->...gd', a, b)",
     "einsum": "torch.einsum(label, *inputs)",
     "outer": "torch.outer(a, b)",
     "qr": {
@@ -324,6 +331,7 @@ REST = {
         "bias of keys": "F.scaled_dot_product_attention(a, b, c, attn_mask=d, enable_gqa=True)",
         "bias of samples": "F.scaled_dot_product_attention(a, b, c, attn_mask=d, enable_gqa=True)",
         "grouped and masked": "F.scaled_dot_product_attention(a, b, c, attn_mask=hidden_in_places(), enable_gqa=True)",
+        "keys are values": "F.scaled_dot_product_attention(a, b, b, enable_gqa=True)",
         "causal": "F.scaled_dot_product_attention(a, b, c, is_causal=True)",
         "bias": "F.scaled_dot_product_attention(a, b, c, attn_mask=d)",
         "": "F.scaled_dot_product_attention(a, b, c)",

@@ -193,6 +193,11 @@ struct ck_table {
                                    const void *g, void *dx, void *dweight, void *dbias, size_t rows,
                                    size_t columns);
 
+    // y = x·weight + bias, row by row; one of weight and bias may be NULL
+    void (*affine[2])(const void *x, const void *weight, const void *bias, void *y, size_t rows, size_t columns);
+    // Added to, where not NULL: the gradients of weight and bias
+    void (*affine_gradient[2])(const void *x, const void *g, void *dweight, void *dbias, size_t rows, size_t columns);
+
     // y = x·rstd·weight with rstd = 1 / √(mean x² + ε), row by row; weight may be NULL; saves rstd of each row
     void (*rms_norm[2])(const void *x, const void *weight, double epsilon, void *y, void *rstd, size_t rows,
                         size_t columns);

@@ -96,8 +96,8 @@ CK_WIDE static void CK_NAME2(attention_clear, TYPE)(T *x, ptrdiff_t stride, size
     }
 }
 
-// dq, dk and dv of all rows that share the keys `first_key ..< end_key` of group g. dk and dv are overwritten; dq, of
-// [H / G · N, width] rows of its own strides, is what these keys contribute to it.
+// dq, dk and dv of all rows that share the keys `first_key ..< end_key` of group g. dk and dv are overwritten, and may be one;
+// dq, of [H / G · N, width] rows of its own strides, is what these keys contribute to it.
 CK_WIDE static void CK_NAME2(attention_gradient, TYPE)(const struct ck_attention *a, size_t b, size_t g,
                                                        size_t first_key, size_t end_key, void *workspace) {
     const size_t width = PADDED(a->width), value_width = PADDED(a->value_width);
@@ -119,7 +119,9 @@ CK_WIDE static void CK_NAME2(attention_gradient, TYPE)(const struct ck_attention
     T *const dk_target = (T *)CK_NAME2(attention_row, TYPE)(a->dk, a->dk_strides, b, g, first_key);
     T *const dv_target = (T *)CK_NAME2(attention_row, TYPE)(a->dv, a->dv_strides, b, g, first_key);
     T *const dk = width == a->width ? dk_target : sums;
-    T *const dv = value_width == a->value_width ? dv_target : sums + (end_key - first_key) * width;
+    // Where keys and values are one tensor, so is their gradient: that of the keys is added to that of the values.
+    const int isOne = a->dk == a->dv;
+    T *const dv = isOne ? dk : value_width == a->value_width ? dv_target : sums + (end_key - first_key) * width;
 
     const size_t rows = a->share * a->queries;
     // The keys before `begun` have their gradients from the first rows that see them: these write, further ones add.
@@ -158,7 +160,7 @@ CK_WIDE static void CK_NAME2(attention_gradient, TYPE)(const struct ck_attention
             CK_NAME2(attention_over_rows, TYPE)(keys, value_width, block.count, lanes, p, cotangent.rows, unseen,
                                                 dv + at * dv_stride, dv_stride, sum);
             CK_NAME2(attention_over_rows, TYPE)(keys, width, block.count, lanes, ds, cotangent.queries, unseen,
-                                                dk + at * dk_stride, dk_stride, sum);
+                                                dk + at * dk_stride, dk_stride, isOne ? ones : sum);
             CK_NAME2(attention_over_keys, TYPE)(block.count, width, keys, lanes, ds, k, k_stride, unseen, dq,
                                                 first > first_key ? ones : 0);
         }
@@ -175,7 +177,7 @@ CK_WIDE static void CK_NAME2(attention_gradient, TYPE)(const struct ck_attention
         if (dk != dk_target) {
             memcpy(dk_target + (ptrdiff_t)j * a->dk_strides[2], dk + j * width, a->width * sizeof(T));
         }
-        if (dv != dv_target) {
+        if (dv != dv_target && !isOne) {
             memcpy(dv_target + (ptrdiff_t)j * a->dv_strides[2], dv + j * value_width, a->value_width * sizeof(T));
         }
     }

@@ -181,6 +181,45 @@ static void CK_NAME2(layer_norm_gradient, TYPE)(const void *x_, const void *weig
     }
 }
 
+static void CK_NAME2(affine, TYPE)(const void *x, const void *weight, const void *bias, void *y, size_t rows, size_t columns) {
+    for (size_t r = 0; r < rows; r++) {
+        const size_t at = r * columns;
+#define ROW(weighted, biased) \
+    CK_NAME2(layer_norm_row, TYPE)((const T *)x + at, weight, bias, 0, 1, (T *)y + at, columns, weighted, biased)
+        if (weight && bias) ROW(1, 1);
+        else if (weight) ROW(1, 0);
+        else ROW(0, 1);
+#undef ROW
+    }
+}
+
+// Sums stay in registers while they go down the rows.
+static void CK_NAME2(affine_gradient, TYPE)(const void *x_, const void *g_, void *dweight_, void *dbias_, size_t rows,
+                                            size_t columns) {
+    const T *x = x_, *g = g_;
+    T *dweight = dweight_, *dbias = dbias_;
+    size_t c = 0;
+    for (; c + LANES <= columns; c += LANES) {
+        LANE_SUMS products = {0}, sums = {0};
+        for (size_t r = 0; r < rows; r++) {
+            const LANE_SUMS gs = *(const LANE_SUMS *)(g + r * columns + c);
+            products += gs * *(const LANE_SUMS *)(x + r * columns + c);
+            sums += gs;
+        }
+        if (dweight) *(LANE_SUMS *)(dweight + c) += products;
+        if (dbias) *(LANE_SUMS *)(dbias + c) += sums;
+    }
+    for (; c < columns; c++) {
+        T product = 0, sum = 0;
+        for (size_t r = 0; r < rows; r++) {
+            product += g[r * columns + c] * x[r * columns + c];
+            sum += g[r * columns + c];
+        }
+        if (dweight) dweight[c] += product;
+        if (dbias) dbias[c] += sum;
+    }
+}
+
 static void CK_NAME2(rms_norm, TYPE)(const void *x_, const void *weight_, double epsilon, void *y_, void *rstd_,
                                      size_t rows, size_t columns) {
     const T *weight = weight_;

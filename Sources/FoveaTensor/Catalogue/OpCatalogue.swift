@@ -18,7 +18,7 @@ extension Op {
         // shape
         .reshape, .permute, .expand, .slice, .concatenate, .cast,
         // products
-        .matmul, .linear, .joinedLinear,
+        .matmul, .linear, .joinedLinear, .joinedAffine, .groupedLinear,
         // neural
         .softmax, .logSoftmax, .layerNorm, .attention, .dropout, .crossEntropy,
     ]

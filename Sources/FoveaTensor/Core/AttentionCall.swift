@@ -164,7 +164,9 @@ struct AttentionCall {
     // MARK: Backward
 
     /// The gradients of query, keys and values for the output's cotangent, laid out in memory as these are.
-    func gradients(_ cotangent: Tensor) -> (query: Tensor, keys: Tensor, values: Tensor) {
+    ///
+    /// - Parameter areKeysValues: whether keys and values are one tensor: the keys' gradient is then that of both.
+    func gradients(_ cotangent: Tensor, areKeysValues: Bool) -> (query: Tensor, keys: Tensor, values: Tensor?) {
         let dtype = query.dtype
         // The scores once more, and a product for each of the other four matrices.
         MatrixProduct.count(multiplyAdds: pairs * (3 * query.shape.last! + 2 * values.shape.last!))
@@ -172,7 +174,7 @@ struct AttentionCall {
         let workspace = pick(Kernels.table.pointee.attention_gradient_workspace, dtype)
         let cotangent = cotangent.withFeaturesTogether()
         let dk = Tensor.laidOut(keys.shape, like: keys)
-        let dv = Tensor.laidOut(values.shape, like: values)
+        let dv = areKeysValues ? dk : Tensor.laidOut(values.shape, like: values)
         // The keys of a group are cut by their number alone; each cut has its own part of the query's gradient.
         let sets = batch * groups
         let cuts = Swift.max(1, Swift.min((columns + 255) / 256, AttentionCall.pieces / 2 / Swift.max(1, sets)))
@@ -198,7 +200,7 @@ struct AttentionCall {
         }
         var dq = Adjoint()
         for part in parts { dq.add(part) }
-        return (dq.take()!, dk, dv)
+        return (dq.take()!, dk, areKeysValues ? nil : dv)
     }
 
     /// The gradient of the added mask, of the shape of `mask`, without the matrix of weights.

@@ -282,7 +282,7 @@ extension Tensor {
 
     /// y[..., m, n] = a[..., m, k] · b[..., k, n], batch axes broadcast; both of rank 2 or more.
     static func product(_ a: Tensor, _ b: Tensor) -> Tensor {
-        let (m, k, n) = (a.shape[a.rank - 2], a.shape[a.rank - 1], b.shape[b.rank - 1])
+        let (m, n) = (a.shape[a.rank - 2], b.shape[b.rank - 1])
         let batchA = Array(a.shape.dropLast(2))
         let batchB = Array(b.shape.dropLast(2))
         guard let batch = broadcastShape(batchA, batchB) else {
@@ -295,17 +295,24 @@ extension Tensor {
             b.read { y.overwrite(withRowsOf: a, times: .init(pointer: $0, b)) }
             return y
         }
+        write(a, times: b, to: y)
+        return y
+    }
+
+    /// Writes a[..., m, k] · b[..., k, n] to y[..., m, n], whose columns have no gaps; batch axes of a and b broadcast to those of y.
+    static func write(_ a: Tensor, times b: Tensor, to y: Tensor) {
+        guard y.count > 0 else { return }
+        let (m, k, n) = (a.shape[a.rank - 2], a.shape[a.rank - 1], b.shape[b.rank - 1])
         let lying = Box(y.shape, withoutLast: 2, .init(a), .init(b), .init(y))
         a.read { leftPointer in
             b.read { rightPointer in
                 y.write { target in
                     MatrixProduct.multiply(
                         m, n, k, .init(pointer: leftPointer, a), .init(pointer: rightPointer, b), batch: lying,
-                        into: target, stride: n, a.dtype)
+                        into: target, stride: m == 1 ? n : y.stride(fromLast: 1), a.dtype)
                 }
             }
         }
-        return y
     }
 
     /// Writes addend + x·B to this tensor [..., n], whose columns have no gaps, for x [..., k]. Rows that are evenly spaced in

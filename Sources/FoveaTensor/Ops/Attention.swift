@@ -29,6 +29,9 @@ extension Op {
             },
             OpSample("shared keys", draw([2, 1, 4, 3, 2], [1, 3, 2, 5, 2], [2, 1, 1, 5, 3]), run: plain),
             OpSample("shared query", draw([1, 3, 2], [2, 5, 2], [2, 5, 3]), run: plain),
+            OpSample("keys are values", draw([2, 4, 3, 2], [2, 2, 5, 2])) {
+                FoveaTensor.attention(query: $0[0], keys: $0[1], values: $0[1])
+            },
             OpSample("causal", draw([2, 3, 4], [2, 5, 4], [2, 5, 4])) {
                 FoveaTensor.attention(query: $0[0], keys: $0[1], values: $0[2], isCausal: true)
             },
@@ -131,11 +134,13 @@ public func attention(
         scale: scale ?? 1 / Double(query.shape.last!).squareRoot(), dropout: dropout)
     let tapped = AttentionTap.run(taps, call, query)
     let added = mask.flatMap { $0.dtype == .bool ? nil : $0 }
+    // Keys and values may be one tensor; it then gets one gradient, made as one.
+    let isOne = keys.trace.index >= 0 && keys.trace == values.trace
     let output = call.output.derived(by: .attention, from: [query, keys, values] + (added.map { [$0] } ?? [])) {
         g, wanted in
         var gradients: [Tensor?] = [nil, nil, nil]
         if wanted[0] || wanted[1] || wanted[2] {
-            let (dq, dk, dv) = call.gradients(g)
+            let (dq, dk, dv) = call.gradients(g, areKeysValues: isOne)
             gradients = [dq, dk, dv]
         }
         if let added { gradients.append(wanted[3] ? call.maskGradient(g, of: added.shape) : nil) }

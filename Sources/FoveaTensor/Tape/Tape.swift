@@ -5,7 +5,7 @@ import Synchronization
 ///
 /// Two numbers instead of a reference: a tensor that outlives its tape is an ordinary constant, keeps nothing alive,
 /// and can be sent to another thread.
-struct Trace: Sendable {
+struct Trace: Sendable, Equatable {
     var tape: UInt32 = 0
     var index: Int32 = -1
 }

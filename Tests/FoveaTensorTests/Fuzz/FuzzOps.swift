@@ -268,6 +268,18 @@ struct FuzzOp: Sendable {
             let one = (0..<x[0].rank - 2).reduce(x[0]) { $0.sliced(axis: $1, 0..<1) }
             return joinedLinear([(x[0], x[1], d.coin() ? x[1].sum(axes: [1]) : nil), (one, x[1] * 2, nil)])
         },
+        FuzzOp("joinedAffine", 2) { x, d in
+            guard x[0].rank > 1, x[0].count > 0, x[1].shape == [x[0].shape.last!] else { return nil }
+            let one = (0..<x[0].rank - 2).reduce(x[0]) { $0.sliced(axis: $1, 0..<1) }
+            return joinedAffine([(one, x[1], d.coin() ? x[1] * 2 : nil), (x[0], nil, d.coin() ? x[1] : nil)])
+        },
+        FuzzOp("groupedLinear", 2) { x, d in
+            guard x[0].rank > 1, x[0].count > 0, x[1].rank == 2, x[1].shape[1] == x[0].shape.last!, isSmall(x[0], x[1])
+            else { return nil }
+            let groups = x[0].shape[x[0].rank - 2]
+            let weight = stacked((0..<groups).map { x[1] * Double($0 + 1) }, axis: 0)
+            return groupedLinear(x[0], weight: weight)
+        },
         FuzzOp("outer", 2) { x, _ in x[0].rank == 1 && x[1].rank == 1 && isSmall(x[0], x[1]) ? outer(x[0], x[1]) : nil
         },
         FuzzOp("einsum") { x, d in
