@@ -128,11 +128,9 @@ struct ShapedCall: Sendable {
                 .init("one part", [3001, 19], [19], [19]),
                 .init("broadcast", [20, 1, 90, 70], [70], [70], [3, 8, 70]),
             ],
-            // More rows than a chunk of work has, and more groups than threads.
+            // More rows than a chunk of work has.
             "groupedLinear": [
-                .init("groups of tokens", [9, 61, 4, 30], [4, 50, 30]),
-                .init("groups first", [9, 61, 5, 70], [5, 40, 70]),
-                .init("transposed weight", [700, 3, 40], [3, 30, 40]),
+                .init("rows", [9, 61, 60], [100, 30]), .init("transposed", [700, 80], [80, 150]),
             ],
             "softmax": [.init("last", [3001, 35]), .init("first", [35, 3001])],
             "logSoftmax": [.init("last", [3001, 35]), .init("first", [35, 3001])],
@@ -147,6 +145,10 @@ struct ShapedCall: Sendable {
                 .init("keys are values", [1, 2, 70, 16], [1, 2, 600, 16]),
                 // Several blocks of queries and of keys, and few heads, whose rows and keys are cut.
                 .init("causal", [1, 150, 16], [1, 300, 16], [1, 300, 16]),
+                // Weights that are kept, of several blocks of both.
+                .init("grouped", [2, 4, 150, 40], [2, 2, 70, 40], [2, 2, 70, 40]),
+                .init("causal", [2, 150, 70], [2, 130, 70], [2, 130, 70]),
+                .init("bias, causal and dropout", [2, 4, 90, 40], [2, 2, 70, 40], [2, 2, 70, 40], [90, 70]),
                 .init("one width for values", [700, 8], [600, 8], [600, 5]),
                 .init("bias", [2, 70, 4], [2, 530, 4], [2, 530, 4], [70, 530]),
                 .init("bias of keys", [2, 4, 70, 4], [2, 2, 530, 4], [2, 2, 530, 4], [2, 1, 1, 530]),
@@ -210,8 +212,9 @@ struct ShapedCall: Sendable {
             ]
         case "groupedLinear":
             return [
-                .init("groups of tokens", [n, 2, 2, 3], [2, 2, 3]), .init("groups of tokens", [2, n, 3], [n, 2, 3]),
-                .init("groups first", [2, 3, 2, n], [2, 4, n]), .init("transposed weight", [3, 2, 2], [2, n, 2]),
+                .init("rows", [n, 2, 6], [4, 3]), .init("rows", [2, 2 * n], [4, n]),
+                .init("rows", [2, 4], [2 * n, 2]),
+                .init("transposed", [3, 2 * n], [2 * n, 2]), .init("transposed", [3, 4], [4, n]),
             ]
         case "softmax", "logSoftmax": return [.init("tail", [2, n]), .init("first", [n, 2])]
         case "layerNorm": return [.init("tail", [2, 2, n], [n], [n]), .init("affine", [n, 3], [3], [3])]

@@ -159,13 +159,15 @@ struct Reference: Sendable {
             let affine = Grid.combine(Grid.combine(inputs[0], inputs[1], *), inputs[2], +)
             return joined(label == "views and nothing" ? [inputs[3], affine] : [affine] + inputs.dropFirst(3))
         },
-        "groupedLinear": summing(units: 4, floor: 16) { _, inputs in
+        "groupedLinear": summing(units: 4, floor: 16) { label, inputs in
             let (x, weight) = (inputs[0], inputs[1])
-            let axes = x.shape.count
-            return Grid(x.shape.dropLast() + [weight.shape[1]]) { index in
-                let group = index[axes - 2]
-                return (0..<weight.shape[2]).reduce(0) {
-                    $0 + x[index.dropLast() + [$1]] * weight[[group, index[axes - 1], $1]]
+            let (outer, inner) = (weight.shape[0] / 2, weight.shape[1])
+            let isTurned = label.contains("transposed")
+            return Grid(x.shape.dropLast() + [2 * (isTurned ? inner : outer)]) { index in
+                let (group, feature) = index.last!.quotientAndRemainder(dividingBy: isTurned ? inner : outer)
+                return (0..<(isTurned ? outer : inner)).reduce(0) {
+                    let place = isTurned ? [group * outer + $1, feature] : [group * outer + feature, $1]
+                    return $0 + x[index.dropLast() + [group * (isTurned ? outer : inner) + $1]] * weight[place]
                 }
             }
         },

@@ -44,8 +44,11 @@ let tensorMistakes: [TrapCase] = [
     {
         _ = joinedAffine([(zeros(3, 2, 4), nil, nil), (zeros(2, 2, 4), nil, nil)])
     },
-    TrapCase("groups", saying: "groupedLinear: an input [..., G, C]", "[3, 2, 4]", "[3, 5, 4]") {
-        _ = groupedLinear(zeros(3, 2, 4), weight: zeros(3, 5, 4))
+    TrapCase("groups", saying: "groupedLinear: an input [..., G·C]", "for 2 groups", "[3, 6]", "[4, 2]") {
+        _ = groupedLinear(zeros(3, 6), weight: zeros(4, 2), groups: 2)
+    },
+    TrapCase("groups back", saying: "groupedLinear: an input [..., G·D]", "[3, 4]", "[6, 2]") {
+        _ = groupedLinear(zeros(3, 4), weight: zeros(6, 2), groups: 2, transposed: true)
     },
     // Element by element
     TrapCase("sum of shapes", saying: "+: the shapes do not broadcast", "float32 [2, 3], float32 [2]") {

@@ -289,7 +289,11 @@ REST = {
         "broadcast": "torch.cat([(a * b + c).expand(2, 3, 2, 4), d.expand(2, 3, 3, 4)], -2)",
         "views and nothing": "torch.cat([d, a * b + c], -2)",
     },
-    "groupedLinear": "torch.einsum('...gc,gdc->...gd', a, b)",
+    "groupedLinear": {
+        "transposed": "torch.einsum('...gd,gdc->...gc', a.unflatten(-1, (2, -1)), b.unflatten(0, (2, -1))).flatten(-2)",
+        "views transposed": "torch.einsum('...gd,gdc->...gc', a.unflatten(-1, (2, -1)), b.unflatten(0, (2, -1))).flatten(-2)",
+        "": "torch.einsum('...gc,gdc->...gd', a.unflatten(-1, (2, -1)), b.unflatten(0, (2, -1))).flatten(-2)",
+    },
     "einsum": "torch.einsum(label, *inputs)",
     "outer": "torch.outer(a, b)",
     "qr": {

@@ -121,6 +121,9 @@ struct ck_attention {
     void *y;
     ptrdiff_t y_strides[3];
     void *top, *inverse;  // [B, H, N]: each row's greatest score and 1 / Σ exp(score − greatest)
+    // The weights before dropout, for the gradients to find: for each [B, G] as many rows of M numbers as the H / G · N queries
+    // have, in whole vectors. NULL where they are computed again.
+    void *kept;
 
     // for the gradients alone
     const void *dy;

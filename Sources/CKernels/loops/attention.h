@@ -6,7 +6,7 @@
 
 // Memory for one call, in elements: weights of one block of keys, or of all of them where a tap wants them.
 static size_t CK_NAME2(attention_workspace, TYPE)(const struct ck_attention *a) {
-    const size_t blocks = a->tap_count > 0 ? (a->keys + KEYS - 1) / KEYS : 1;
+    const size_t blocks = a->tap_count > 0 || a->kept ? (a->keys + KEYS - 1) / KEYS : 1;
     return ROWS * (a->width + (blocks + 1) * (KEYS + 1)) + (ROWS + KEYS) * PADDED(a->value_width);
 }
 
@@ -57,6 +57,21 @@ CK_WIDE static void CK_NAME2(attention_advance, TYPE)(struct CK_NAME2(attention_
     }
 }
 
+// Makes weights of what was kept of each block of keys, exp(score − the greatest score by then).
+CK_WIDE static void CK_NAME2(attention_keep, TYPE)(const struct CK_NAME2(attention_block, TYPE) *block, size_t reach,
+                                                   const T *tops, T *kept) {
+    const size_t lanes = block->lanes;
+    for (size_t u = 0; u < lanes; u += SPAN) {
+        const VEC top = *(const VEC *)(block->top + u), inverse = *(const VEC *)(block->inverse + u);
+        for (size_t first = 0; first < reach; first += KEYS) {
+            const VEC then = *(const VEC *)(tops + first / KEYS * lanes + u);
+            const VEC factor = CK_NAME2(exp_below_zero, TYPE)(then - top) * inverse;
+            const size_t end = reach - first < KEYS ? reach : first + KEYS;
+            for (size_t j = first; j < end; j++) *(VEC *)(kept + j * lanes + u) *= factor;
+        }
+    }
+}
+
 // Adds Σ over the block's rows of weight[row]·attention[row, key] to each tap's sums.
 CK_WIDE static void CK_NAME2(attention_tap, TYPE)(const struct ck_attention *a, size_t b, size_t g,
                                                   const struct CK_NAME2(attention_block, TYPE) *block, size_t reach,
@@ -103,10 +118,12 @@ CK_WIDE static void CK_NAME2(attention, TYPE)(const struct ck_attention *a, size
     block.queries = workspace;
     T *y = block.queries + ROWS * a->width;
     T *copy = y + ROWS * padded, *drop = copy + KEYS * padded;
-    T *tops = drop + ROWS * KEYS, *weights = tops + ROWS * (a->tap_count > 0 ? (a->keys + KEYS - 1) / KEYS : 1);
+    T *tops = drop + ROWS * KEYS;
+    T *own = tops + ROWS * (a->tap_count > 0 || a->kept ? (a->keys + KEYS - 1) / KEYS : 1);
     for (size_t row = first_row; row < end_row; row += ROWS) {
         CK_NAME2(attention_take, TYPE)(a, b, g, row, end_row - row < ROWS ? end_row : row + ROWS, &block);
         const size_t lanes = block.lanes, reach = CK_NAME2(attention_reach, TYPE)(a, &block);
+        T *const kept = CK_NAME2(attention_kept, TYPE)(a, b, g, &block), *const weights = kept ? kept : own;
         int isTapped = 0;
         for (size_t t = 0; t < a->tap_count; t++) {
             for (size_t i = 0; i < block.count; i++) {
@@ -123,7 +140,7 @@ CK_WIDE static void CK_NAME2(attention, TYPE)(const struct ck_attention *a, size
         for (size_t i = 0; i < block.count * padded; i++) y[i] = 0;
         for (size_t first = 0; first < reach; first += KEYS) {
             const size_t keys = reach - first < KEYS ? reach - first : KEYS;
-            T *s = weights + (isTapped ? first * lanes : 0);
+            T *s = weights + (isTapped || kept ? first * lanes : 0);
             CK_NAME2(attention_scores, TYPE)(a, b, g, first, keys, &block, s);
             const T *v = CK_NAME2(attention_row, TYPE)(a->v, a->v_strides, b, g, first);
             const int isStrange = CK_NAME2(attention_hides, TYPE)(a, first + keys, &block) &&
@@ -131,7 +148,7 @@ CK_WIDE static void CK_NAME2(attention, TYPE)(const struct ck_attention *a, size
             if (isStrange) memcpy(drop, s, keys * lanes * sizeof(T));
             CK_NAME2(attention_advance, TYPE)(&block, keys, s, greatest, sum, fade);
             if (isStrange) CK_NAME2(attention_add_strange, TYPE)(a, v, keys, lanes, block.count, drop, fade, y);
-            if (isTapped) memcpy(tops + first / KEYS * lanes, block.top, lanes * sizeof(T));
+            if (isTapped || kept) memcpy(tops + first / KEYS * lanes, block.top, lanes * sizeof(T));
             const T *p = s;
             if (a->dropout_below > 0) {
                 CK_NAME2(attention_dropout, TYPE)(a, b, first, keys, &block, drop);
@@ -153,6 +170,7 @@ CK_WIDE static void CK_NAME2(attention, TYPE)(const struct ck_attention *a, size
             for (size_t c = 0; c < a->value_width; c++) to[c] = y[i * padded + c] * inverse;
         }
         if (isTapped) CK_NAME2(attention_tap, TYPE)(a, b, g, &block, reach, weights, tops, sums);
+        if (kept) CK_NAME2(attention_keep, TYPE)(&block, reach, tops, kept);
     }
 }
 

@@ -1,4 +1,5 @@
-// Attention backward: the weights are computed again, block by block, from what the forward pass kept of each row.
+// Attention backward: the weights are computed again, block by block, from what the forward pass kept of each row, unless it kept
+// them all.
 //
 // With P the weights and D what dropout makes of them: dv = (P∘D)ᵀ·dy, dP = D∘(dy·vᵀ), dS = P∘(dP − δ), where
 // δ = Σ_j P·dP = Σ_c dy·y of each row, dq = dS·k·scale and dk = dSᵀ·q·scale (Dao et al., "FlashAttention", 2022, appendix B).
@@ -47,21 +48,23 @@ CK_WIDE static void CK_NAME2(attention_slopes, TYPE)(const struct ck_attention *
                                                      const struct CK_NAME2(attention_cotangent, TYPE) *cotangent,
                                                      const T *v, ptrdiff_t v_stride, T *drop, T *p, T *ds) {
     const size_t lanes = block->lanes, unseen = CK_NAME2(attention_unseen, TYPE)(a, block, first, keys);
-    CK_NAME2(attention_scores, TYPE)(a, b, g, first, keys, block, p);
+    const T *const all = CK_NAME2(attention_kept, TYPE)(a, b, g, block), *const kept = all ? all + first * lanes : 0;
+    if (!kept) CK_NAME2(attention_scores, TYPE)(a, b, g, first, keys, block, p);
     CK_NAME2(attention_by_keys, TYPE)(keys, lanes, a->value_width, v, v_stride, cotangent->turned, unseen, ds);
     const int isDropping = a->dropout_below > 0;
     const int isAll = first == 0 && keys == CK_NAME2(attention_reach, TYPE)(a, block);
     if (isDropping) CK_NAME2(attention_dropout, TYPE)(a, b, first, keys, block, drop);
     for (size_t u = 0; u < lanes; u += SPAN) {
         const VEC top = *(const VEC *)(block->top + u), inverse = *(const VEC *)(block->inverse + u);
-        const VEC delta = *(const VEC *)(cotangent->delta + u);
         const size_t seen = u < unseen ? KEYS / 2 : keys;
         for (size_t j = seen; j < keys; j++) *(VEC *)(p + j * lanes + u) = *(VEC *)(ds + j * lanes + u) = (VEC){0};
+#define WEIGHT(at) \
+    (kept ? *(const VEC *)(kept + (at)) : CK_NAME2(exp_below_zero, TYPE)(*(const VEC *)(p + (at)) - top) * inverse)
         if (isAll) {
             VEC sum = {0};
             for (size_t j = 0; j < seen; j++) {
                 const size_t at = j * lanes + u;
-                const VEC x = CK_NAME2(exp_below_zero, TYPE)(*(VEC *)(p + at) - top) * inverse;
+                const VEC x = WEIGHT(at);
                 *(VEC *)(p + at) = x;
                 if (isDropping) *(VEC *)(ds + at) *= *(VEC *)(drop + at);
                 sum += x * *(VEC *)(ds + at);
@@ -73,19 +76,21 @@ CK_WIDE static void CK_NAME2(attention_slopes, TYPE)(const struct ck_attention *
             }
             continue;
         }
+        const VEC delta = *(const VEC *)(cotangent->delta + u);
         for (size_t j = 0; j < seen; j++) {
             const size_t at = j * lanes + u;
-            const VEC x = CK_NAME2(exp_below_zero, TYPE)(*(VEC *)(p + at) - top) * inverse;
+            const VEC x = WEIGHT(at);
             VEC dx = *(VEC *)(ds + at);
-            VEC kept = x;
+            VEC dropped = x;
             if (isDropping) {
                 const VEC d = *(VEC *)(drop + at);
                 dx *= d;
-                kept *= d;
+                dropped *= d;
             }
-            *(VEC *)(p + at) = kept;
+            *(VEC *)(p + at) = dropped;
             *(VEC *)(ds + at) = x * (dx - delta);
         }
+#undef WEIGHT
     }
 }
 
@@ -103,8 +108,8 @@ CK_WIDE static void CK_NAME2(attention_gradient, TYPE)(const struct ck_attention
     const size_t width = PADDED(a->width), value_width = PADDED(a->value_width);
     struct CK_NAME2(attention_block, TYPE) block;
     struct CK_NAME2(attention_cotangent, TYPE) cotangent;
-    block.queries = workspace;
-    cotangent.turned = block.queries + ROWS * width;
+    block.queries = a->kept ? 0 : workspace;
+    cotangent.turned = (T *)workspace + ROWS * width;
     cotangent.rows = cotangent.turned + ROWS * value_width;
     cotangent.queries = cotangent.rows + ROWS * value_width;
     T *dq = cotangent.queries + ROWS * width;
@@ -183,7 +188,8 @@ CK_WIDE static void CK_NAME2(attention_gradient, TYPE)(const struct ck_attention
     }
 }
 
-// Adds the gradient of the scores of some rows of group g and some keys to that of the mask.
+// Adds the gradient of the scores of some rows of group g and some keys to that of the mask. Without kept weights: these rows are
+// other blocks than those of the forward pass.
 CK_WIDE static void CK_NAME2(attention_mask_gradient, TYPE)(const struct ck_attention *a, size_t b, size_t g,
                                                             size_t first_row, size_t end_row, size_t first_key,
                                                             size_t end_key, void *workspace) {

@@ -87,18 +87,31 @@ CK_WIDE static void CK_NAME2(attention_product, TYPE)(size_t m, size_t n, size_t
 
 // Some query rows of one batch member: where they stand, and their features, scaled, one row for each feature.
 struct CK_NAME2(attention_block, TYPE) {
+    size_t first;         // which row of the group comes first
     size_t count, lanes;  // rows, and their number with what fills the last vector
     size_t head[ROWS], row[ROWS];
     T position[ROWS];     // row, for the causal order
     T top[ROWS];          // the greatest score of each row, 0 where it sees nothing
     T inverse[ROWS];      // 1 / Σ exp(score − top), 0 where it sees nothing
-    T *queries;           // [width, lanes]
+    T *queries;           // [width, lanes]; NULL where no scores are wanted
 };
 
 // y[c · lanes + i] = scale · x[i · stride + c], zeros in the lanes beyond `count`
-static void CK_NAME2(attention_turn, TYPE)(const T *const *x, size_t count, size_t lanes, size_t width, T scale, T *y) {
+CK_WIDE static void CK_NAME2(attention_turn, TYPE)(const T *const *x, size_t count, size_t lanes, size_t width, T scale, T *y) {
     typedef T four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
     size_t i = 0;
+    for (; SPAN > 4 && i + SPAN <= count; i += SPAN) {
+        size_t c = 0;
+        for (; c + SPAN <= width; c += SPAN) {
+            VEC from[SPAN], to[SPAN];
+            CK_UNROLL for (int l = 0; l < SPAN; l++) from[l] = *(const VEC *)(x[i + (size_t)l] + c) * scale;
+            TURN(SPAN, from, to, CK_NAME2(ZIP_LOW, TYPE), CK_NAME2(ZIP_HIGH, TYPE))
+            CK_UNROLL for (int l = 0; l < SPAN; l++) *(VEC *)(y + (c + (size_t)l) * lanes + i) = from[l];
+        }
+        for (; c < width; c++) {
+            for (size_t l = 0; l < (size_t)SPAN; l++) y[c * lanes + i + l] = x[i + l][c] * scale;
+        }
+    }
     for (; i + 4 <= count; i += 4) {
         const T *const *r = x + i;
         size_t c = 0;
@@ -126,7 +139,7 @@ static const T *CK_NAME2(attention_row, TYPE)(const void *x, const ptrdiff_t *st
     return (const T *)x + (ptrdiff_t)b * strides[0] + (ptrdiff_t)h * strides[1] + (ptrdiff_t)n * strides[2];
 }
 
-// Lays out the features of rows whose `count`, `head` and `row` are set.
+// Lays out the features of rows whose `count`, `head`, `row` and `queries` are set.
 static void CK_NAME2(attention_load, TYPE)(const struct ck_attention *a, size_t b,
                                            struct CK_NAME2(attention_block, TYPE) *block) {
     const T *rows[ROWS];
@@ -135,12 +148,13 @@ static void CK_NAME2(attention_load, TYPE)(const struct ck_attention *a, size_t 
         block->position[i] = i < block->count ? (T)block->row[i] : 0;
         if (i < block->count) rows[i] = CK_NAME2(attention_row, TYPE)(a->q, a->q_strides, b, block->head[i], block->row[i]);
     }
-    CK_NAME2(attention_turn, TYPE)(rows, block->count, block->lanes, a->width, (T)a->scale, block->queries);
+    if (block->queries) CK_NAME2(attention_turn, TYPE)(rows, block->count, block->lanes, a->width, (T)a->scale, block->queries);
 }
 
 // The rows `first ..< end` of those that share the keys of group g: its heads one after the other.
 static void CK_NAME2(attention_take, TYPE)(const struct ck_attention *a, size_t b, size_t g, size_t first, size_t end,
                                            struct CK_NAME2(attention_block, TYPE) *block) {
+    block->first = first;
     block->count = end - first;
     size_t head = g * a->share + first / a->queries, row = first % a->queries;
     for (size_t i = 0; i < block->count; i++) {
@@ -152,6 +166,14 @@ static void CK_NAME2(attention_take, TYPE)(const struct ck_attention *a, size_t 
         }
     }
     CK_NAME2(attention_load, TYPE)(a, b, block);
+}
+
+// Where the weights of the block are kept, [keys, lanes]; NULL where they are not.
+CK_INLINE T *CK_NAME2(attention_kept, TYPE)(const struct ck_attention *a, size_t b, size_t g,
+                                            const struct CK_NAME2(attention_block, TYPE) *block) {
+    if (!a->kept) return 0;
+    const size_t rows = PADDED(a->share * a->queries);
+    return (T *)a->kept + ((b * (a->heads / a->share) + g) * rows + block->first) * a->keys;
 }
 
 static size_t CK_NAME2(attention_statistic, TYPE)(const struct ck_attention *a, size_t b, size_t head, size_t row) {

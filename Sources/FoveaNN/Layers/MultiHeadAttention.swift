@@ -198,15 +198,14 @@ public struct MultiHeadAttention: Module {
                 x, context)
         }
         let width = innerWidth / heads
-        func inHeads(_ weight: Tensor) -> Tensor { weight.reshaped(to: [heads, width, weight.shape[1]]) }
-        let asked = queries(x).transposed(1, 2)
-        let absorbed = groupedLinear(asked, weight: inHeads(key.weight).transposed(1, 2))
+        let asked = query(x)
+        let normed = queryNorm.map { $0(asked.splitIntoHeads(heads)).joiningHeads() } ?? asked
+        let absorbed = groupedLinear(normed, weight: key.weight, groups: heads, transposed: true)
         let shared = context.unsqueezed(1)
         let (found, tapped) = attention(
-            query: absorbed.transposed(1, 2), keys: shared, values: shared, mask: mask,
+            query: absorbed.splitIntoHeads(heads), keys: shared, values: shared, mask: mask,
             scale: 1 / Double(width).squareRoot(), dropout: dropout.draw, taps: taps)
-        let values = groupedLinear(found.transposed(1, 2), weight: inHeads(value.weight))
-        return (output(values.flattened(from: 2, to: 3)), tapped)
+        return (output(groupedLinear(found.joiningHeads(), weight: value.weight, groups: heads)), tapped)
     }
 
     /// What x [B, N, C] asks with, [B, H, N, d].

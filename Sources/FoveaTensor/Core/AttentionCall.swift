@@ -9,9 +9,11 @@ struct AttentionCall {
     let mask: Tensor?
     /// [..., H, N, e], laid out in memory as the query is.
     let output: Tensor
-    /// [B, H, N]: each row's greatest score, and 1 / Σ exp(score − greatest): all that is kept for the way back.
+    /// [B, H, N]: each row's greatest score, and 1 / Σ exp(score − greatest): what is kept of long rows for the way back.
     private let top: Tensor
     private let inverse: Tensor
+    /// The weights themselves, where they are kept.
+    private let kept: Tensor?
     private var arguments: ck_attention
     /// B, H, G, N, M.
     let batch: Int
@@ -25,9 +27,11 @@ struct AttentionCall {
     ///   - keys: [..., G, M, d], the leading axes those of the query, G a divisor of H.
     ///   - values: [..., G, M, e].
     ///   - mask: bool or of the query's type, broadcast to [..., H, N, M].
+    ///   - hasGradient: whether there will be a way back. The weights are then kept where a row of them is no longer than one of the
+    ///     query and one of the output together; else they are computed again.
     init(
         query: Tensor, keys: Tensor, values: Tensor, mask: Tensor?, isCausal: Bool, scale: Double,
-        dropout: (rate: Double, key: RandomKey)?
+        dropout: (rate: Double, key: RandomKey)?, hasGradient: Bool
     ) {
         let rank = query.rank
         let dtype = query.dtype
@@ -44,6 +48,12 @@ struct AttentionCall {
         output = Tensor.laidOut(Array(query.shape.dropLast()) + [values.shape[rank - 1]], like: self.query)
         top = Tensor(uninitialized: [batch, heads, rows], dtype)
         inverse = Tensor(uninitialized: [batch, heads, rows], dtype)
+
+        // Rows in whole vectors, of 16 numbers at most.
+        let held = (heads * rows / Swift.max(1, groups) + 15) / 16 * 16
+        kept =
+            hasGradient && columns <= query.shape[rank - 1] + values.shape[rank - 1]
+            ? Tensor(uninitialized: [batch, groups, held, columns], dtype) : nil
 
         arguments = ck_attention()
         arguments.heads = heads
@@ -74,6 +84,7 @@ struct AttentionCall {
         arguments.y_strides = output.headStrides
         arguments.top = top.start
         arguments.inverse = inverse.start
+        arguments.kept = kept?.start
     }
 
     /// Pairs of a query and a key, over all samples and heads.
@@ -168,8 +179,9 @@ struct AttentionCall {
     /// - Parameter areKeysValues: whether keys and values are one tensor: the keys' gradient is then that of both.
     func gradients(_ cotangent: Tensor, areKeysValues: Bool) -> (query: Tensor, keys: Tensor, values: Tensor?) {
         let dtype = query.dtype
-        // The scores once more, and a product for each of the other four matrices.
-        MatrixProduct.count(multiplyAdds: pairs * (3 * query.shape.last! + 2 * values.shape.last!))
+        // The scores once more, unless the weights were kept, and a product for each of the other four matrices.
+        MatrixProduct.count(
+            multiplyAdds: pairs * ((kept == nil ? 3 : 2) * query.shape.last! + 2 * values.shape.last!))
         let kernel = pick(Kernels.table.pointee.attention_gradient, dtype)
         let workspace = pick(Kernels.table.pointee.attention_gradient_workspace, dtype)
         let cotangent = cotangent.withFeaturesTogether()
@@ -217,6 +229,8 @@ struct AttentionCall {
         call.dy_strides = cotangent.headStrides
         call.dmask = dmask.start
         call.dmask_strides = strides
+        // Kept in blocks of the forward pass, which these rows are not.
+        call.kept = nil
         // Units own different parts of the mask; what a part is repeated over, its unit adds up in order.
         func ranges(_ count: Int, _ stride: Int, _ grain: Int) -> [Range<Int>] {
             guard stride != 0, count > 0 else { return [0..<count] }

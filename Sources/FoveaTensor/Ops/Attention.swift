@@ -63,7 +63,8 @@ extension Op {
 /// (Vaswani et al., "Attention is all you need", 2017, §3.2.1; computed block by block as in Dao et al., "FlashAttention",
 /// 2022.)
 ///
-/// The N × M weights are never stored: forward and backward take O(N + M) memory beside their operands. Heads that are
+/// The N × M weights are not stored, unless they are no larger than query and output: forward and backward take O(N + M) memory
+/// beside their operands. Heads that are
 /// views of [B, N, H, d] are read in place, and the result then lies in memory so that merging its heads copies nothing.
 ///
 /// Keys and values may have fewer heads than the query, each serving as many consecutive heads of the query (Ainslie et
@@ -131,7 +132,8 @@ public func attention(
     }
     let call = AttentionCall(
         query: query, keys: keys, values: values, mask: mask, isCausal: isCausal,
-        scale: scale ?? 1 / Double(query.shape.last!).squareRoot(), dropout: dropout)
+        scale: scale ?? 1 / Double(query.shape.last!).squareRoot(), dropout: dropout,
+        hasGradient: [query, keys, values].contains { Tape.recording($0) != nil })
     let tapped = AttentionTap.run(taps, call, query)
     let added = mask.flatMap { $0.dtype == .bool ? nil : $0 }
     // Keys and values may be one tensor; it then gets one gradient, made as one.

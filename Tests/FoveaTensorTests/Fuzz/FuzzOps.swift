@@ -274,11 +274,14 @@ struct FuzzOp: Sendable {
             return joinedAffine([(one, x[1], d.coin() ? x[1] * 2 : nil), (x[0], nil, d.coin() ? x[1] : nil)])
         },
         FuzzOp("groupedLinear", 2) { x, d in
-            guard x[0].rank > 1, x[0].count > 0, x[1].rank == 2, x[1].shape[1] == x[0].shape.last!, isSmall(x[0], x[1])
+            guard x[0].rank > 0, x[0].count > 0, x[1].rank == 2, isSmall(x[0], x[1]) else { return nil }
+            // As many groups as make the lengths meet.
+            let (width, transposed) = (x[0].shape.last!, d.coin())
+            let groups = transposed ? d.number(in: 1...width) : width / x[1].shape[1]
+            guard groups > 0, transposed ? width == x[1].shape[0] : width == groups * x[1].shape[1],
+                x[1].shape[0] % groups == 0
             else { return nil }
-            let groups = x[0].shape[x[0].rank - 2]
-            let weight = stacked((0..<groups).map { x[1] * Double($0 + 1) }, axis: 0)
-            return groupedLinear(x[0], weight: weight)
+            return groupedLinear(x[0], weight: x[1], groups: groups, transposed: transposed)
         },
         FuzzOp("outer", 2) { x, _ in x[0].rank == 1 && x[1].rank == 1 && isSmall(x[0], x[1]) ? outer(x[0], x[1]) : nil
         },
