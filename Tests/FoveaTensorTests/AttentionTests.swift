@@ -195,30 +195,37 @@ struct AttentionTests {
             output.sliced(axis: 0, last..<columns).isNaN(), .full([1, 5], 1, dtype: .bool), "a row that is NaN")
     }
 
-    // Blocks of 64 rows, cuts of the keys that begin within one, and blocks on the diagonal, which are halved.
+    // Blocks of 64 rows, cuts of the keys that begin within one, and blocks on the diagonal, which are halved. Of the wide operands
+    // up to 260 weights a row are kept for the gradients.
     @Test(
-        "in the causal order output and gradients of many rows are those of a plain softmax",
+        "output and gradients of many rows are those of a plain softmax, in the causal order too",
         arguments: [(64, 64), (131, 131), (300, 300), (300, 200), (200, 300)], [DType.float32, .float64])
-    func causalOrder(size: (rows: Int, columns: Int), dtype: DType) {
+    func manyRows(size: (rows: Int, columns: Int), dtype: DType) {
         let (rows, columns) = size
-        let operands = [
-            AttentionTests.uniform([2, rows, 5], 11, dtype), AttentionTests.uniform([2, columns, 5], 12, dtype),
-            AttentionTests.uniform([2, columns, 3], 13, dtype),
-        ]
-        let seen = (0..<rows).flatMap { row in (0..<columns).map { $0 <= row } }
-        let mask = Tensor(seen, shape: [rows, columns]).cast(to: dtype).log()
-        let cotangent = AttentionTests.uniform([2, rows, 3], 14, dtype)
-        func plain(_ x: [Tensor]) -> Tensor {
-            matmul((matmul(x[0], x[1].transposed(-1, -2)) / 5.0.squareRoot() + mask).softmax(axis: -1), x[2])
-        }
-        func fused(_ x: [Tensor]) -> Tensor { attention(query: x[0], keys: x[1], values: x[2], isCausal: true) }
-        let tolerance = dtype == .float32 ? 2e-5 : 1e-12
-        expectClose(fused(operands), plain(operands), tolerance: tolerance)
-        let (_, want) = valueAndGradient(of: { (plain($0) * cotangent).sum() }, at: operands)
-        // Memory that was used before must not show.
-        for _ in 0..<2 {
-            let (_, got) = valueAndGradient(of: { (fused($0) * cotangent).sum() }, at: operands)
-            for (got, want) in zip(got, want) { expectClose(got, want, tolerance: 10 * tolerance) }
+        for (width, valueWidth, isCausal) in [(5, 3, true), (200, 60, true), (200, 60, false)] {
+            let operands = [
+                AttentionTests.uniform([2, rows, width], 11, dtype),
+                AttentionTests.uniform([2, columns, width], 12, dtype),
+                AttentionTests.uniform([2, columns, valueWidth], 13, dtype),
+            ]
+            let seen = (0..<rows).flatMap { row in (0..<columns).map { !isCausal || $0 <= row } }
+            let mask = Tensor(seen, shape: [rows, columns]).cast(to: dtype).log()
+            let cotangent = AttentionTests.uniform([2, rows, valueWidth], 14, dtype)
+            func plain(_ x: [Tensor]) -> Tensor {
+                let scores = matmul(x[0], x[1].transposed(-1, -2)) / Double(width).squareRoot()
+                return matmul((scores + mask).softmax(axis: -1), x[2])
+            }
+            func fused(_ x: [Tensor]) -> Tensor {
+                attention(query: x[0], keys: x[1], values: x[2], isCausal: isCausal)
+            }
+            let tolerance = dtype == .float32 ? 2e-5 : 1e-12
+            expectClose(fused(operands), plain(operands), tolerance: tolerance)
+            let (_, want) = valueAndGradient(of: { (plain($0) * cotangent).sum() }, at: operands)
+            // Memory that was used before must not show.
+            for _ in 0..<2 {
+                let (_, got) = valueAndGradient(of: { (fused($0) * cotangent).sum() }, at: operands)
+                for (got, want) in zip(got, want) { expectClose(got, want, tolerance: 10 * tolerance) }
+            }
         }
     }
 
