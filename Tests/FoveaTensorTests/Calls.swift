@@ -141,14 +141,14 @@ struct ShapedCall: Sendable {
             "attention": [
                 .init("heads", [2, 4, 40, 9], [2, 4, 50, 9], [2, 4, 50, 9]),
                 .init("grouped", [2, 4, 40, 9], [2, 2, 50, 9], [2, 2, 50, 9]),
-                .init("keys are values", [2, 4, 40, 9], [2, 1, 150, 9]),
-                .init("keys are values", [1, 2, 70, 16], [1, 2, 600, 16]),
+                .init("keys are values", [1, 4, 20, 9], [1, 1, 150, 9]),
+                .init("keys are values", [1, 2, 70, 8], [1, 2, 300, 8]),
                 // Several blocks of queries and of keys, and few heads, whose rows and keys are cut.
                 .init("causal", [1, 150, 16], [1, 300, 16], [1, 300, 16]),
                 // Weights that are kept, of several blocks of both.
-                .init("grouped", [2, 4, 150, 40], [2, 2, 70, 40], [2, 2, 70, 40]),
-                .init("causal", [2, 150, 70], [2, 130, 70], [2, 130, 70]),
-                .init("bias, causal and dropout", [2, 4, 90, 40], [2, 2, 70, 40], [2, 2, 70, 40], [90, 70]),
+                .init("grouped", [1, 4, 40, 34], [1, 2, 66, 34], [1, 2, 66, 34]),
+                .init("causal", [1, 70, 36], [1, 70, 36], [1, 70, 36]),
+                .init("bias, causal and dropout", [1, 2, 70, 36], [1, 1, 70, 36], [1, 1, 70, 36], [70, 70]),
                 .init("one width for values", [700, 8], [600, 8], [600, 5]),
                 .init("bias", [2, 70, 4], [2, 530, 4], [2, 530, 4], [70, 530]),
                 .init("bias of keys", [2, 4, 70, 4], [2, 2, 530, 4], [2, 2, 530, 4], [2, 1, 1, 530]),
