@@ -4,9 +4,14 @@
 // a greater one comes (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018; Dao et al.,
 // "FlashAttention", 2022).
 
-// Memory for one call, in elements: weights of one block of keys, or of all of them where a tap wants them.
+// For how many blocks of keys weights and greatest scores are remembered: for all where they are tapped or kept.
+static size_t CK_NAME2(attention_blocks, TYPE)(const struct ck_attention *a) {
+    return a->tap_count > 0 || a->kept ? (a->keys + KEYS - 1) / KEYS : 1;
+}
+
+// Memory for one call, in elements.
 static size_t CK_NAME2(attention_workspace, TYPE)(const struct ck_attention *a) {
-    const size_t blocks = a->tap_count > 0 || a->kept ? (a->keys + KEYS - 1) / KEYS : 1;
+    const size_t blocks = CK_NAME2(attention_blocks, TYPE)(a);
     return ROWS * (a->width + (blocks + 1) * (KEYS + 1)) + (ROWS + KEYS) * PADDED(a->value_width);
 }
 
@@ -119,7 +124,7 @@ CK_WIDE static void CK_NAME2(attention, TYPE)(const struct ck_attention *a, size
     T *y = block.queries + ROWS * a->width;
     T *copy = y + ROWS * padded, *drop = copy + KEYS * padded;
     T *tops = drop + ROWS * KEYS;
-    T *own = tops + ROWS * (a->tap_count > 0 || a->kept ? (a->keys + KEYS - 1) / KEYS : 1);
+    T *own = tops + ROWS * CK_NAME2(attention_blocks, TYPE)(a);
     for (size_t row = first_row; row < end_row; row += ROWS) {
         CK_NAME2(attention_take, TYPE)(a, b, g, row, end_row - row < ROWS ? end_row : row + ROWS, &block);
         const size_t lanes = block.lanes, reach = CK_NAME2(attention_reach, TYPE)(a, &block);
@@ -131,6 +136,7 @@ CK_WIDE static void CK_NAME2(attention, TYPE)(const struct ck_attention *a, size
                                                             (ptrdiff_t)block.row[i] * a->taps[t].strides[1]] != 0;
             }
         }
+        const int isRemembered = isTapped || kept;
         for (size_t i = 0; i < lanes; i++) {
             greatest[i] = -(T)INFINITY;
             sum[i] = 0;
@@ -140,7 +146,7 @@ CK_WIDE static void CK_NAME2(attention, TYPE)(const struct ck_attention *a, size
         for (size_t i = 0; i < block.count * padded; i++) y[i] = 0;
         for (size_t first = 0; first < reach; first += KEYS) {
             const size_t keys = reach - first < KEYS ? reach - first : KEYS;
-            T *s = weights + (isTapped || kept ? first * lanes : 0);
+            T *s = weights + (isRemembered ? first * lanes : 0);
             CK_NAME2(attention_scores, TYPE)(a, b, g, first, keys, &block, s);
             const T *v = CK_NAME2(attention_row, TYPE)(a->v, a->v_strides, b, g, first);
             const int isStrange = CK_NAME2(attention_hides, TYPE)(a, first + keys, &block) &&
@@ -148,7 +154,7 @@ CK_WIDE static void CK_NAME2(attention, TYPE)(const struct ck_attention *a, size
             if (isStrange) memcpy(drop, s, keys * lanes * sizeof(T));
             CK_NAME2(attention_advance, TYPE)(&block, keys, s, greatest, sum, fade);
             if (isStrange) CK_NAME2(attention_add_strange, TYPE)(a, v, keys, lanes, block.count, drop, fade, y);
-            if (isTapped || kept) memcpy(tops + first / KEYS * lanes, block.top, lanes * sizeof(T));
+            if (isRemembered) memcpy(tops + first / KEYS * lanes, block.top, lanes * sizeof(T));
             const T *p = s;
             if (a->dropout_below > 0) {
                 CK_NAME2(attention_dropout, TYPE)(a, b, first, keys, &block, drop);

@@ -45,39 +45,21 @@ public func joinedAffine(_ parts: [(x: Tensor, weight: Tensor?, bias: Tensor?)])
         trap(
             "joinedAffine", "inputs [..., N, D], weights [D] and biases [D] of one type are needed", inputs + vectors)
     }
-    var lead: [Int] = []
-    for input in inputs {
-        guard let both = broadcastShape(lead, Array(input.shape.dropLast(2))) else {
-            trap("joinedAffine", "the axes before the last two do not broadcast", inputs)
-        }
-        lead = both
-    }
     for tensor in inputs + vectors { tensor.noteLabel() }
-    let y = Tensor(
-        uninitialized: lead + [inputs.reduce(0) { $0 + $1.shape[$1.rank - 2] }, first.shape[first.rank - 1]], type)
-    var starts: [Int] = []
-    var start = 0
-    for part in parts {
-        let range = start..<start + part.x.shape[part.x.rank - 2]
-        let place = y.sliced(axis: -2, range)
-        if part.weight == nil && part.bias == nil {
-            place.overwrite(with: part.x.detached.expanded(to: place.shape))
-        } else if part.x.shape == place.shape {
-            place.overwrite(withAffine: part.x, part.weight, part.bias)
+    let (y, ranges) = Tensor.joined("joinedAffine", inputs, features: first.shape[first.rank - 1]) { index, place in
+        let (x, weight, bias) = parts[index]
+        if weight == nil && bias == nil {
+            place.overwrite(with: x.detached)
         } else {
-            let once = Tensor(uninitialized: part.x.shape, type)
-            once.overwrite(withAffine: part.x, part.weight, part.bias)
-            place.overwrite(with: once.expanded(to: place.shape))
+            place.overwrite(withAffine: x, weight, bias)
         }
-        starts.append(start)
-        start = range.upperBound
     }
     let operands = parts.flatMap { [$0.x, $0.weight, $0.bias].compactMap { $0 } }
     let kept = parts.map { (x: $0.x.detached, weight: $0.weight?.detached, hasBias: $0.bias != nil) }
     return y.derived(by: .joinedAffine, from: operands) { g, wanted in
         var gradients: [Tensor?] = []
-        for (part, start) in zip(kept, starts) {
-            let g = g.sliced(axis: -2, start..<start + part.x.shape[part.x.rank - 2]).reduced(to: part.x.shape)
+        for (part, range) in zip(kept, ranges) {
+            let g = g.sliced(axis: -2, range).reduced(to: part.x.shape)
             let place = gradients.count
             let wantsWeight = part.weight != nil && wanted[place + 1]
             let wantsBias = part.hasBias && wanted[place + (part.weight == nil ? 1 : 2)]

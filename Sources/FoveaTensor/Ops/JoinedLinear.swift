@@ -55,29 +55,50 @@ public func joinedLinear(_ parts: [(x: Tensor, weight: Tensor, bias: Tensor?)]) 
     guard inputs.allSatisfy({ $0.rank >= 2 && $0.dtype == type }), maps.allSatisfy({ $0.outputs == outputs }) else {
         trap("joinedLinear", "inputs [..., N, C] of one type and weights with as many rows are needed", inputs)
     }
-    var lead: [Int] = []
-    for input in inputs {
-        guard let both = broadcastShape(lead, Array(input.shape.dropLast(2))) else {
-            trap("joinedLinear", "the axes before the last two do not broadcast", inputs)
-        }
-        lead = both
-    }
-    let y = Tensor(uninitialized: lead + [inputs.reduce(0) { $0 + $1.shape[$1.rank - 2] }, outputs], type)
+    let (y, ranges) = Tensor.joined("joinedLinear", inputs, features: outputs) { maps[$0].write(to: $1) }
     var branches: [(Tensor, Pullback)] = []
-    var start = 0
-    for map in maps {
+    for (map, range) in zip(maps, ranges) {
         let own = Array(map.x.shape.dropLast()) + [outputs]
-        let range = start..<start + own[own.count - 2]
-        let place = y.sliced(axis: -2, range)
-        if own == place.shape {
-            map.write(to: place)
-        } else {
-            let once = Tensor(uninitialized: own, type)
-            map.write(to: once)
-            place.overwrite(with: once.expanded(to: place.shape))
-        }
         branches += map.branches { g in g.sliced(axis: -2, range).reduced(to: own) }
-        start = range.upperBound
     }
     return y.recorded(.joinedLinear, branches)
+}
+
+extension Tensor {
+    /// What is made of inputs [..., N, C], each [..., N, D], one after another: [..., Σ N, D], and where each part stands. Traps unless
+    /// the axes before the last two broadcast.
+    ///
+    /// - Parameters:
+    ///   - op: names the caller in a trap.
+    ///   - inputs: at least one, of one type.
+    ///   - features: D.
+    ///   - write: writes a part, by its index, to a tensor whose features lie without gaps; once, if it is to be repeated.
+    static func joined(
+        _ op: String, _ inputs: [Tensor], features: Int, _ write: (_ part: Int, _ place: Tensor) -> Void
+    ) -> (y: Tensor, ranges: [Range<Int>]) {
+        var lead: [Int] = []
+        for input in inputs {
+            guard let both = broadcastShape(lead, Array(input.shape.dropLast(2))) else {
+                trap(op, "the axes before the last two do not broadcast", inputs)
+            }
+            lead = both
+        }
+        let type = inputs[0].dtype
+        let y = Tensor(uninitialized: lead + [inputs.reduce(0) { $0 + $1.shape[$1.rank - 2] }, features], type)
+        var ranges: [Range<Int>] = []
+        for (part, input) in inputs.enumerated() {
+            let own = Array(input.shape.dropLast()) + [features]
+            let start = ranges.last?.upperBound ?? 0
+            ranges.append(start..<start + own[own.count - 2])
+            let place = y.sliced(axis: -2, ranges[part])
+            if own == place.shape {
+                write(part, place)
+            } else {
+                let once = Tensor(uninitialized: own, type)
+                write(part, once)
+                place.overwrite(with: once.expanded(to: place.shape))
+            }
+        }
+        return (y, ranges)
+    }
 }
