@@ -344,14 +344,15 @@ private func picture(
             #expect(abs(own.reduce(0) { $0 + 1 / $1 } - 16) < 1e-9)
         }
         for (tokens, targets) in [(40, 1), (504, 1), (560, 2)] {
-            let step = FiCoCoL(remove: 4).reduction(
+            let step = FiCoCoL(mode: .probabilities, remove: 4).reduction(
                 visual: .sample([1, tokens, tokens], "visual"), text: .sample([1, 2, tokens], "text"))
             #expect(step.merges.count == 4 * targets, "\(tokens)")
         }
         // Which targets those are, by an ordering of the whole row.
         for epsilon in [0.998, 0.98, 0.9, 0.5] {
             let visual = Tensor.sample([1, 560, 560], "visual")
-            let step = FiCoCoL(remove: 4, epsilon: epsilon).reduction(visual: visual, text: .zeros([1, 0, 560]))
+            let step = FiCoCoL(mode: .probabilities, remove: 4, epsilon: epsilon)
+                .reduction(visual: visual, text: .zeros([1, 0, 560]))
             let rows = visual.softmax(axis: 2).doubles
             for source in Set(step.merges.map(\.source)) {
                 let line = step.kept.map { rows[source * 560 + $0!] }
@@ -372,7 +373,7 @@ private func picture(
         // All attention goes to the class token: among the patches float32 has zeros alone.
         var logits = [Float](repeating: 0, count: 25)
         for row in 0..<5 { logits[row * 5] = 1000 }
-        let method = FiCoCoV(grid: .init(rows: 2, columns: 2), remove: 1)
+        let method = FiCoCoV(mode: .probabilities, grid: .init(rows: 2, columns: 2), remove: 1)
         let step = method.reduction(logits: Tensor(logits, shape: [1, 5, 5]), positions: [0, 1, 2, 3])
         #expect(step.kept == [1, 2, 3] && step.merges.map(\.source) == [0, 0, 0])
         // A third each, over 1 + 1/3.

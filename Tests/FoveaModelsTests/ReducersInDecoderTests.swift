@@ -61,8 +61,8 @@ private struct Hiding: LayerReducer {
         ("tome", ToMeLayers(ReductionSchedule([1, 0, 1, 0]))),
         ("ficoco-l", FiCoCoLLayers(ReductionSchedule([1, 1, 0, 0]), FiCoCoL(remove: 0, epsilon: 0.5))),
         (
-            "ficoco-l by logits",
-            FiCoCoLLayers(ReductionSchedule([1, 1, 0, 0]), FiCoCoL(mode: .logits, remove: 0, epsilon: 0.5))
+            "ficoco-l by probabilities",
+            FiCoCoLLayers(ReductionSchedule([1, 1, 0, 0]), FiCoCoL(mode: .probabilities, remove: 0, epsilon: 0.5))
         ),
     ]
 
@@ -326,10 +326,10 @@ private struct Hiding: LayerReducer {
             let prompt = LayerTokens(features: DecoderCase.features(1, 20), pictures: pictures)
             let place = ReductionPlace(grid: .init(rows: 3, columns: 5), encoderLayers: 3, decoderLayers: 4)
             let guided = ReductionMethod.all.filter(\.isGuidedByText)
-            let byLogits = try ReductionMethod.named("ficoco-l")!
-                .reducers(keeping: 4, in: place, options: ["mode": .string("logits")])
+            let byProbabilities = try ReductionMethod.named("ficoco-l")!
+                .reducers(keeping: 4, in: place, options: ["mode": .string("probabilities")])
             let cases =
-                try [("none", Reducers()), ("ficoco-l by logits", byLogits)]
+                try [("none", Reducers()), ("ficoco-l by probabilities", byProbabilities)]
                 + guided.map { ($0.name, try $0.reducers(keeping: 4, in: place)) }
             for (name, reducers) in cases {
                 let stated = model.cost(

@@ -51,10 +51,10 @@ extension Benchmark {
             + methods.flatMap { method in
                 prefills(method.name) { try method.reducers(keeping: 64, in: place).decoder }
             }
-            + prefills("ficoco-l-logits") {
+            + prefills("ficoco-l-probabilities") {
                 try ReductionMethod.named("ficoco-l")!
-                    .reducers(keeping: 64, in: place, options: ["mode": .string("logits")]).decoder
-            } + prefills("ficoco-l-once") { [FiCoCoLLayers(ReductionSchedule([0, 512, 0, 0, 0, 0, 0, 0]))] }
+                    .reducers(keeping: 64, in: place, options: ["mode": .string("probabilities")]).decoder
+            }
     }()
 
     private static func prefills(

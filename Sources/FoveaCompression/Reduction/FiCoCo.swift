@@ -12,7 +12,8 @@ import Darwin
 // §3 and appendix; `llava/model/multimodal_encoder/FiCoCo_V.py` and `language_model/FiCoCo_L.py` of
 // kawhiiiileo/FiCoCo. docs/methods/ficoco.md lists where the two differ.)
 
-/// What FiCoCo takes for the attention A.
+/// What FiCoCo takes for the attention A. Scores are the default: in a layer they cost less than half of the time, since no row of
+/// them needs all keys, and leave more right answers in most of our tables (docs/methods/ficoco.md).
 public enum FiCoCoMode: String, Sendable, CaseIterable {
     /// Weights after softmax, as the paper says.
     case probabilities
@@ -129,7 +130,7 @@ public struct FiCoCoV: Module {
     ///   - window: cells along a window's side.
     ///   - epsilon: ε.
     public init(
-        mode: FiCoCoMode = .probabilities, grid: VisualTokens.Grid, remove: Int, lambda: Double = 0.35,
+        mode: FiCoCoMode = .logits, grid: VisualTokens.Grid, remove: Int, lambda: Double = 0.35,
         boost: Double = 2,
         window: Int = 2, epsilon: Double = 0.998
     ) {
@@ -214,7 +215,7 @@ public struct FiCoCoV: Module {
             PublishedForm(
                 WeightLayout<FiCoCoV>("reference", []),
                 keys: [
-                    .fiCoCoMode,
+                    .fiCoCoMode(.probabilities),
                     .grid, .size("remove", "how many patches go", atLeast: 0),
                     .number("lambda", "weight of what a patch receives from the others", default: 0.35),
                     .number("c", "how much more redundant a window's most redundant patch is", default: 2),
@@ -280,7 +281,7 @@ public struct FiCoCoL: Module {
     ///   - gamma: γ.
     ///   - epsilon: ε.
     public init(
-        mode: FiCoCoMode = .probabilities, remove: Int, beta: Double = 0.6, gamma: Double = 0.6, epsilon: Double = 0.998
+        mode: FiCoCoMode = .logits, remove: Int, beta: Double = 0.6, gamma: Double = 0.6, epsilon: Double = 0.998
     ) {
         guard (0...1).contains(epsilon) else { trap("FiCoCoL", "ε from 0 to 1 is needed, not \(epsilon)") }
         self.mode = mode
@@ -349,7 +350,7 @@ public struct FiCoCoL: Module {
             PublishedForm(
                 WeightLayout<FiCoCoL>("reference", []),
                 keys: [
-                    .fiCoCoMode, .size("remove", "how many tokens go", atLeast: 0),
+                    .fiCoCoMode(.probabilities), .size("remove", "how many tokens go", atLeast: 0),
                     .number("beta", "weight of visual attention in redundancy", default: 0.6),
                     .number("gamma", "weight of visual attention in correlation", default: 0.6),
                     .share("epsilon", "quantile from which tokens are correlated", default: 0.998),
@@ -382,8 +383,10 @@ public struct FiCoCoL: Module {
 }
 
 extension ConfigurationKey {
-    static let fiCoCoMode = choice(
-        "mode", "what attention is", of: FiCoCoMode.allCases.map(\.rawValue), default: "probabilities")
+    static func fiCoCoMode(_ standard: FiCoCoMode) -> ConfigurationKey {
+        choice(
+            "mode", "what attention is", of: FiCoCoMode.allCases.map(\.rawValue), default: .string(standard.rawValue))
+    }
 }
 
 extension Configuration {

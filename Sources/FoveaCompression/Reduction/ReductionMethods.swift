@@ -148,14 +148,14 @@ extension ReductionMethod {
     ]
 
     private static let fiCoCoV: [ConfigurationKey] = [
-        .fiCoCoMode,
+        .fiCoCoMode(.logits),
         .number("lambda", "weight of what a patch receives from the others", default: 0.35),
         .number("c", "how much more redundant a window's most redundant patch is", default: 2),
         .share("epsilon", "quantile from which tokens are correlated", default: 0.998),
     ]
 
     private static let fiCoCoL: [ConfigurationKey] = [
-        .fiCoCoMode,
+        .fiCoCoMode(.logits),
         .number("beta", "weight of visual attention in redundancy", default: 0.6),
         .number("gamma", "weight of visual attention in correlation", default: 0.6),
         .share("epsilon", "quantile from which tokens are correlated", default: 0.998),
