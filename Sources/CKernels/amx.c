@@ -198,9 +198,7 @@ static void product(const struct ck_product *x, void *memory) {
         for (size_t block = 0; block < blocks; block++) {
             const size_t first = x->k * block / blocks, k = x->k * (block + 1) / blocks - first;
             const size_t chunks = (k + DEPTH - 1) / DEPTH;
-            for (size_t column = 0; column < n; column += SIDE) {
-                pack(packing(&b, j + column, n - column, first, k, right + column / SIDE * panel, column_marks));
-            }
+            pack_strip(&b, j, n, first, k, right, panel, column_marks);
             for (size_t group = 0; group < x->groups; group++) {
                 const struct operand a = left_of(x, group);
                 float *const to = (float *)x->c + (ptrdiff_t)group * x->c_group + j;

@@ -193,3 +193,21 @@ static void pack_next(struct packing *w) {
 static void pack(struct packing w) {
     while (w.tile < w.tiles) pack_next(&w);
 }
+
+// Packs a strip of at most STRIP lanes from `first` on, SIDE by SIDE, `size` elements from one to the next. Where lanes lie side by
+// side, one chunk of k after the other, so that memory is read by rows of the strip: two lines of each row, and on to the next row,
+// take twice as long where the rows come from the last cache or from memory.
+static void pack_strip(const struct operand *o, size_t first, size_t lanes, size_t start, size_t k, uint16_t *to, size_t size,
+                       uint8_t *marks) {
+    struct packing panels[STRIP / SIDE];
+    const size_t count = (lanes + SIDE - 1) / SIDE;
+    for (size_t i = 0; i < count; i++) {
+        panels[i] = packing(o, first + i * SIDE, lanes - i * SIDE, start, k, to + i * size, marks);
+    }
+    const size_t tiles = panels[0].tiles, run = o->lane_step == 1 ? 2 : tiles;
+    for (size_t tile = 0; tile < tiles; tile += run) {
+        for (size_t i = 0; i < count; i++) {
+            for (size_t next = 0; next < run; next++) pack_next(&panels[i]);
+        }
+    }
+}
