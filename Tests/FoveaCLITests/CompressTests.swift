@@ -114,6 +114,30 @@ import Testing
         for patch in 0..<16 { #expect((grey(patch) < 60) == !kept.contains(Int64(patch)), "\(patch)") }
     }
 
+    @Test("every method that needs no model meets a budget, and keeps all where it is asked to")
+    func budgets() throws {
+        let (bench, features) = try prepared()
+        let needModel: Set = [
+            "ficoco-v", "fastv", "pyramiddrop", "sparsevlm", "mustdrop-filter", "ficoco-l", "focus-text-sampler",
+            "mustdrop", "ficoco-vl",
+        ]
+        let methods = ReductionMethod.all.map(\.name).filter { !needModel.contains($0) }
+        #expect(methods.count == 10)
+        for method in methods {
+            func kept(_ keep: String) throws -> (NamedTensors, errors: String) {
+                let outcome = try Command.run(
+                    ["compress", "f.safetensors", "-m", method, "--keep", keep, "-o", "t.safetensors"], in: bench.path)
+                #expect(outcome.exitCode == 0, "\(method): \(outcome.errors)")
+                return (try SafetensorsFile(reading: bench.file("t.safetensors")).tensors(), outcome.errors)
+            }
+            // Nine is a raster's number too.
+            #expect(try kept("9").0["features"]?.shape == [2, 9, 3], "\(method)")
+            let (all, warnings) = try kept("20")
+            #expect(all["features"]?.scalars(as: Float.self) == features.scalars(as: Float.self), "\(method)")
+            #expect(warnings.contains("--keep 20") && warnings.contains("16 patches"), "\(method)")
+        }
+    }
+
     @Test("the class token's attention comes with the features")
     func signals() throws {
         let (bench, features) = try prepared(batch: 1)
@@ -194,12 +218,20 @@ import Testing
         try refuses(keeping + ["--output", "link.safetensors"], ["--output link.safetensors", "read by this command"])
         try refuses(["--method", "spatial-poll"], ["spatial-poll", "did you mean spatial-pool"])
         try refuses(["--method", "linear", "--set", "inputs=3", "--set", "outputs=3"], ["linear", "--weights"])
-        try refuses(CompressTests.pooling + ["--keep", "3"], ["--keep 3", "spatial-pool has no key \"keep\""])
+        try refuses(CompressTests.pooling + ["--keep", "3"], ["--keep 3", "spatial-pool takes no budget"])
         try refuses(["--method", "divprune", "--keep", "0"], ["\"keep\" must be from 1"])
+        try refuses(["--method", "visionzip", "--keep", "-2"], ["a budget from 1 on", "not -2"])
+        try refuses(
+            ["--method", "visionzip", "--keep", "3", "--set", "dominant=2"], ["visionzip", "known are importance"])
+        try refuses(["--method", "prumerge", "--keep", "3", "--set", "budget=4"], ["--keep 3", "--set budget"])
         try refuses(["--method", "divprune", "--keep", "3", "--set", "keep=4"], ["--keep 3", "--set keep"])
         try refuses(
             ["--method", "average-pool", "--keep", "3", "--set", "grid=[2,8]"], ["--set grid", "a raster of 4 × 4"])
-        try refuses(["--method", "fastv", "--keep", "3"], ["--method fastv", "tokens alone"])
+        for method in ["fastv", "pyramiddrop", "ficoco-v", "mustdrop"] {
+            try refuses(
+                ["--method", method, "--keep", "3"],
+                ["--method \(method)", "tokens alone", "evaluate --reducer \(method)"])
+        }
         try refuses(CompressTests.pooling + ["--set", "stride"], ["--set stride", "key=value"])
         try refuses(CompressTests.pooling + ["--set", "stride=2"], ["unknown configuration key \"stride\""])
         try refuses(

@@ -216,6 +216,16 @@ struct RefusalTests {
             "export weights of an unknown module",
             ["export", "w.safetensors", "--module", "eye", "--layout", "native", "--output", "w"], "no module eye",
             "perceiver-resampler"),
+        .init(
+            "export weights under nobody's names",
+            ["export", "w.safetensors", "--module", "perceiver-resampler", "--output", "w"],
+            "--module perceiver-resampler", "--layout", "open-flamingo, "),
+        .init(
+            "apply a module without its weights",
+            [
+                "apply", "perceiver-resampler", "--layout", "open-flamingo", "--config", "dim.json", "--inputs", "x",
+                "--output", "w",
+            ], "perceiver-resampler has weights", "--weights"),
         .init("export to no folder", ["export", "run", "--output", "none/w"], "none/w", "No such file"),
         .init("export below a file", ["export", "run", "--output", "plain.txt/w"], "plain.txt/w", "Not a directory"),
         .init("export over a folder", ["export", "run", "--output", "digits"], "digits: is a folder"),
@@ -241,6 +251,7 @@ struct RefusalTests {
             ["data", "digits", "--folder", "digits", "--preview", "digits/test-images-idx3-ubyte"],
             "--preview digits/test-images-idx3-ubyte", "read by this command"),
         .init("data with a maximum of 0", ["data", "digits", "--maximum", "0"], "--maximum 0", "from 1 to 255"),
+        .init("data with a maximum below 0", ["data", "digits", "--maximum", "-3"], "--maximum -3", "from 1 to 255"),
         .init("an unknown module", ["modules", "perceiver"], "no module perceiver", "perceiver-resampler"),
         .init("an unknown benchmark", ["bench", "atention"], "\"atention\"", "did you mean attention?"),
         .init("generate from no folder", ["generate", "none", "--ids", "1"], "none: there is no such folder"),
@@ -255,6 +266,7 @@ struct RefusalTests {
         try bench.prepare(["training.steps": "1"])
         try bench.write("text", to: "plain.txt")
         try bench.write("", to: "empty")
+        try bench.write("{\"dim\": 8}", to: "dim.json")
         try bench.write(Workbench.idx([2, 8, 8], [1, 2, 3]), to: "short-idx3-ubyte")
         try bench.prints(["train", "tiny.yaml", "--output", "run"])
         try bench.refuses(bad.arguments, exitCode: bad.exitCode, mentions: bad.mentions)

@@ -25,7 +25,7 @@ struct CompressCommand: ParsableCommand {
     @Option(help: "Whose configuration and names (default: the method's first).")
     var layout: String?
 
-    @Option(help: "The method's key \"keep\": how many tokens are kept.")
+    @Option(parsing: .unconditional, help: "How many tokens of a picture are left.")
     var keep: Int?
 
     @Option(help: "A configuration key of the method, key=value; may be repeated.")
@@ -37,7 +37,7 @@ struct CompressCommand: ParsableCommand {
     @Option(help: "Rows and columns of the patches, such as 24x24 (default: a square).")
     var grid: String?
 
-    @Option(help: "Pixels along a patch's side, for a picture.")
+    @Option(parsing: .unconditional, help: "Pixels along a patch's side, for a picture.")
     var patchSize = 14
 
     @Option(name: .shortAndLong, help: "Where the tokens go, safetensors.")
@@ -79,7 +79,9 @@ struct CompressCommand: ParsableCommand {
         try writeSafetensors(outputs, metadata: ["format": "pt", "method": method], to: output)
         if let preview, let drawing { try writePNG(drawing, to: preview) }
         if json { printJSON(summary) } else { print(text(summary)) }
-        if let keep, let most = provenance.counts.max(), most > keep {
+        if let keep, keep > source.tokens.count {
+            Terminal.warn("--keep \(keep): a picture has \(source.tokens.count) patches, and all are left")
+        } else if let keep, let most = provenance.counts.max(), most > keep {
             Terminal.warn("--keep \(keep): \(method) leaves \(most) tokens here, and cannot leave fewer")
         }
     }
@@ -94,18 +96,30 @@ struct CompressCommand: ParsableCommand {
 
     /// The method, as far as it can take the tokens.
     private func compressor(for tokens: VisualTokens) throws -> any Compressor {
+        let values = try configurationValues(set, of: "--set")
+        let compressor = try reducer(of: tokens, values) ?? module(of: tokens, values)
+        // How many tokens come out may depend on the picture: it is here.
+        if let problem = Reducers(tokens: [compressor]).problem(with: tokens) {
+            throw CommandError("\(input): \(method): \(problem)")
+        }
+        return compressor
+    }
+
+    /// A module of the catalogue.
+    private func module(of tokens: VisualTokens, _ options: [String: ConfigurationValue]) throws -> any Compressor {
+        var values = options
         let form = try PublishedModule(method, layout: layout).form
-        var values = try configurationValues(set, of: "--set")
         if let keep {
-            guard form.keys.contains(where: { $0.name == "keep" }) else {
+            guard let key = CompressCommand.budgets.first(where: { key in form.keys.contains { $0.name == key } })
+            else {
                 throw CommandError(
-                    "--keep \(keep): \(method) has no key \"keep\"; what --set says instead is "
+                    "--keep \(keep): \(method) takes no budget; what --set says instead is "
                         + form.keys.map(\.name).joined(separator: ", "))
             }
-            guard values["keep"] == nil else {
-                throw CommandError("--keep \(keep): --set keep says so already; expected is one of them")
+            guard values[key] == nil else {
+                throw CommandError("--keep \(keep): --set \(key) says so already; expected is one of them")
             }
-            values["keep"] = .int(keep)
+            values[key] = .int(keep)
         }
         if let grid = tokens.grid, let own = values["grid"], own != .list([.int(grid.rows), .int(grid.columns)]) {
             throw CommandError("--set grid: the patches are a raster of \(grid), and the method knows it; see --grid")
@@ -125,13 +139,34 @@ struct CompressCommand: ParsableCommand {
                 throw CommandError("\(method) has weights; name their file with --weights")
             }
         }
-        guard let compressor = instance.module as? any Compressor else {
-            throw CommandError("--method \(method): it does not work on an encoder's tokens alone; divprune would")
-        }
-        // How many tokens come out may depend on the picture: it is here.
-        if let problem = Reducers(tokens: [compressor]).problem(with: tokens) {
-            throw CommandError("\(input): \(method): \(problem)")
-        }
+        guard let compressor = instance.module as? any Compressor else { throw needsModel }
         return compressor
+    }
+
+    /// The keys of a form that a budget may be, the exact one first.
+    private static let budgets = ["budget", "keep"]
+
+    /// A method of a model that makes of a budget what its module has no key for.
+    ///
+    /// - Returns: nil where there is no such method.
+    private func reducer(
+        of tokens: VisualTokens, _ options: [String: ConfigurationValue]
+    ) throws -> (any Compressor)? {
+        guard let keep, layout == nil, let known = ReductionMethod.named(method) else { return nil }
+        let keys = ModuleCatalogue.entry(method)?.forms[0].keys ?? []
+        guard !keys.contains(where: { CompressCommand.budgets.contains($0.name) }) else { return nil }
+        let grid = tokens.grid ?? .init(rows: 1, columns: tokens.count)
+        guard keep < grid.count else { return UniformSelection(keep: grid.count) }
+        let place = ReductionPlace(grid: grid, encoderLayers: 1, decoderLayers: 2)
+        let reducers = try known.reducers(keeping: keep, in: place, options: options)
+        guard reducers.encoder.isEmpty, reducers.decoder.isEmpty else { throw needsModel }
+        return reducers.tokens.first
+    }
+
+    private var needsModel: CommandError {
+        let elsewhere =
+            ReductionMethod.named(method) == nil ? "" : ", and fovea evaluate --reducer \(method) tries it in a model"
+        return CommandError(
+            "--method \(method): it does not work on an encoder's tokens alone; divprune would\(elsewhere)")
     }
 }

@@ -18,7 +18,7 @@ struct DataCommand: ParsableCommand {
     @Option(help: "A folder of IDX files named as in Data/digits.")
     var folder: String?
 
-    @Option(help: "The grey value that counts as 1.")
+    @Option(parsing: .unconditional, help: "The grey value that counts as 1.")
     var maximum = 16
 
     @Option(help: "A PNG file to draw samples in: digits with a row for each class, scenes in rows.")

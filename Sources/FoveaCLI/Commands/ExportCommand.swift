@@ -18,8 +18,8 @@ struct ExportCommand: ParsableCommand {
                 + "or the folder of either.", valueName: "path"))
     var path: String
 
-    @Option(help: "Whose names the weights get.")
-    var layout = "native"
+    @Option(help: "Whose names the weights get (default: native; with --module it must be said).")
+    var layout: String?
 
     @Option(help: "What to export of a run: the compressor, or the whole model (native names only).")
     var part = "compressor"
@@ -36,7 +36,9 @@ struct ExportCommand: ParsableCommand {
     @Option(help: "The type that floating-point weights are stored in: float32, bfloat16 or float16.")
     var dtype = "float32"
 
-    @Option(help: "The most bytes of tensors in a file; the output is then a folder with files and their index.")
+    @Option(
+        parsing: .unconditional,
+        help: "The most bytes of tensors in a file; the output is then a folder with files and their index.")
     var maxShardBytes: Int?
 
     @Option(name: .shortAndLong, help: "The safetensors file to write, or the folder.")
@@ -57,7 +59,8 @@ struct ExportCommand: ParsableCommand {
         } else if RunFolder.isRun(output) || Destinations.isOfRun(output) {
             throw CommandError("--output \(output): that is a run's own; name another place")
         }
-        let (weights, origin) = try module.map(ofFile) ?? ofRun()
+        let layout = try layout ?? standardLayout()
+        let (weights, origin) = try module.map { try ofFile($0, layout) } ?? ofRun(layout)
         let metadata = origin.merging(["layout": layout, "fovea": foveaVersion, "format": "pt"]) { $1 }
         if let maxShardBytes {
             try writeShardedSafetensors(
@@ -69,21 +72,29 @@ struct ExportCommand: ParsableCommand {
         print("wrote \(count.grouped) parameters in \(weights.count) tensors to \(output) (layout \(layout))")
     }
 
+    /// That of a run. Whose names are in a file, nobody else can say.
+    private func standardLayout() throws -> String {
+        guard let module else { return "native" }
+        _ = try PublishedModule(module, layout: nil)
+        let known = ModuleCatalogue.entry(module)!.forms.map(\.layout).joined(separator: ", ")
+        throw CommandError("--module \(module): say with --layout whose names the weights have; known are \(known)")
+    }
+
     /// The weights of a published module, and where they come from.
-    private func ofFile(_ module: String) throws -> (NamedTensors, [String: String]) {
+    private func ofFile(_ module: String, _ layout: String) throws -> (NamedTensors, [String: String]) {
         let published = try PublishedModule(module, layout: layout)
         return (try published.instance(weights: path, config: config, dtype: .float32).weights, ["module": module])
     }
 
     /// The weights of a run, and where they come from.
-    private func ofRun() throws -> (NamedTensors, [String: String]) {
+    private func ofRun(_ layout: String) throws -> (NamedTensors, [String: String]) {
         if config != nil { throw CommandError("--config: a run has its own; it goes with --module") }
         let run = try RunPath(path)
-        return try weights(of: run, try run.recipe.experiment())
+        return try weights(of: run, try run.recipe.experiment(), layout)
     }
 
     private func weights<Opened: RunnableExperiment>(
-        of run: RunPath, _ experiment: Opened
+        of run: RunPath, _ experiment: Opened, _ layout: String
     ) throws -> (NamedTensors, [String: String]) {
         let model = try SavedRun(run, of: experiment).model
         let origin = ["recipe": run.recipe.name]

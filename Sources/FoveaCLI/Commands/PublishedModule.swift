@@ -18,12 +18,14 @@ func configurationValues(_ assignments: [String], of option: String) throws -> [
 /// A module of the catalogue in one of its published forms, as commands name it.
 struct PublishedModule {
     let form: PublishedForm
+    private let module: String
 
     /// - Parameters:
     ///   - module: its name.
     ///   - layout: whose names; the module's first unless given.
     /// - Throws: `CommandError` for an unknown name, with the nearest one.
     init(_ module: String, layout: String?) throws {
+        self.module = module
         guard let entry = ModuleCatalogue.entry(module) else {
             throw CommandError(
                 "there is no module \(module)" + suggestion(for: module, among: ModuleCatalogue.entries.map(\.name)))
@@ -47,10 +49,14 @@ struct PublishedModule {
     ///   - dtype: the type to compute in.
     func instance(weights: String?, config: String?, dtype: DType) throws -> any ModuleInstance {
         let source = weights ?? "--weights"
-        return try form.instance(
-            try config.map(configuration) ?? [:],
-            weights: try weights.map { try SafetensorsArchive(reading: $0).tensors() } ?? [:],
-            dtype: dtype, owner: config ?? source, source: source)
+        do {
+            return try form.instance(
+                try config.map(configuration) ?? [:],
+                weights: try weights.map { try SafetensorsArchive(reading: $0).tensors() } ?? [:],
+                dtype: dtype, owner: config ?? source, source: source)
+        } catch is WeightsError where weights == nil {
+            throw CommandError("\(module) has weights; name their file with --weights")
+        }
     }
 
     private func configuration(_ path: String) throws -> [String: ConfigurationValue] {
