@@ -1,3 +1,4 @@
+import FoveaCompression
 import FoveaModels
 import FoveaNN
 import FoveaTensor
@@ -169,8 +170,45 @@ private func ids(_ rows: [[Int64]]) -> Tensor { Tensor(rows.flatMap { $0 }, shap
             ["rope_theta": 100.0, "rope_scaling": .null],
         ] as [[String: ConfigurationValue]] {
             let other = try form.instance(form.sample.merging(base) { $1 }, owner: "c.json")
-            #expect((other.module as? LanguageModel)?.options.rotaryBase == 100)
+            #expect((other.module as? LanguageModel)?.options.rotary == .init(base: 100))
         }
+    }
+
+    @Test("angles that are stretched for long texts, by all the names that they have had")
+    func stretched() throws {
+        let form = try #require(LanguageModel.entry.form("llama"))
+        func rotary(_ configuration: [String: ConfigurationValue]) throws -> RotaryFrequencies? {
+            let instance = try form.instance(form.sample.merging(configuration) { $1 }, owner: "c.json")
+            return (instance.module as? LanguageModel)?.options.rotary
+        }
+        let linear = RotaryFrequencies(base: 100, scaling: .linear(factor: 2))
+        for scaling: ConfigurationValue in [
+            .object(["type": "linear", "factor": 2.0]), .object(["rope_type": "linear", "factor": .int(2)]),
+        ] {
+            #expect(try rotary(["rope_theta": 100.0, "rope_scaling": scaling]) == linear)
+        }
+        #expect(
+            try rotary(["rope_parameters": .object(["rope_theta": 100.0, "rope_type": "linear", "factor": 2.0])])
+                == linear)
+        let llama: [String: ConfigurationValue] = [
+            "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": .int(8192),
+        ]
+        #expect(
+            try rotary(["rope_theta": 500_000.0, "rope_scaling": .object(llama)])
+                == RotaryFrequencies(
+                    base: 500_000, scaling: .llama3(factor: 32, low: 1, high: 4, original: 8192)))
+        // What is read, generated and cached goes by them: as at positions that lie half as far apart.
+        func logits(_ configuration: [String: ConfigurationValue], _ positions: Tensor?) throws -> Tensor {
+            let instance = try form.instance(form.sample.merging(configuration) { $1 }, owner: "c.json")
+            let model = try #require(instance.module as? LanguageModel)
+            var cache = KeyValueCache(for: model, policy: .original)
+            let prompt = LayerTokens(features: .uniform([1, 5, 8], key: RandomKey(seed: 1)), positions: positions)
+            return model.logits(model.reading(prompt, cache: &cache).features)
+        }
+        expectClose(
+            try logits(["rope_scaling": .object(["type": "linear", "factor": 2.0])], nil),
+            try logits([:], Tensor((0..<5).map { Double($0) / 2 }, shape: [1, 5])), tolerance: 1e-6)
     }
 
     @Test("heads of keys and values and their width are told by the weights")
@@ -192,11 +230,25 @@ private func ids(_ rows: [[Int64]]) -> Tensor { Tensor(rows.flatMap { $0 }, shap
             ("num_key_value_heads", .int(3), "4 heads cannot share 3 key heads"),
             ("head_dim", .int(3), "even width"), ("attention_dropout", .double(1), "attention_dropout"),
             ("hidden_size", .int(4), "even width"), ("hidden_act", "swoosh", "\"silu\""),
-            ("rope_scaling", .object(["type": "linear"]), "\"type\" that must be \"default\""),
+            (
+                "rope_scaling", .object(["rope_type": "yarn", "beta_fast": 32.0]),
+                "\"rope_type\" that must be \"default\" or \"linear\" or \"llama3\", not \"yarn\""
+            ),
+            ("rope_scaling", .object(["type": "linear"]), "\"rope_scaling\" lacks the \"factor\" of linear"),
+            ("rope_scaling", .object(["type": "linear", "factor": 0.5]), "\"factor\" that must be 1 or more"),
+            (
+                "rope_parameters", .object(["rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0]),
+                "\"rope_parameters\" lacks the \"high_freq_factor\" of llama3"
+            ),
+            (
+                "rope_parameters",
+                .object(["rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 4.0]),
+                "\"low_freq_factor\" 4.0 must be below"
+            ),
             ("rope_parameters", .object(["rope_theta": "big"]), "\"rope_theta\" that must be a number"),
             ("rope_parameters", .object(["rope_theta": .int(0)]), "\"rope_theta\" that must be above 0, not 0"),
             ("rms_norm_eps", .double(-0.5), "\"rms_norm_eps\" must be 0 or more, not -0.5"),
-            ("rope_parameters", .object(["factor": 2.0]), "unknown key \"factor\""),
+            ("rope_parameters", .object(["beta_fast": 2.0]), "unknown key \"beta_fast\""),
             ("rope_parameters", 3, "must be an object or null"),
         ]
         for (key, value, words) in cases {

@@ -16,6 +16,46 @@ private let wide = 1e-12
 @Suite("the layers that decoders are made of") struct DecoderPartsTests {
     private let key = RandomKey(seed: 0)
 
+    @Test("frequencies of rotary angles are those of transformers")
+    func frequencies() {
+        // `ROPE_INIT_FUNCTIONS` of transformers 5.24, in float32: Llama 3.2's numbers with 64 channels, every fourth pair, and
+        // smaller ones.
+        let cases: [(RotaryFrequencies, width: Int, every: Int, [Double])] = [
+            (
+                RotaryFrequencies(base: 500_000, scaling: .llama3(factor: 32, low: 1, high: 4, original: 8192)), 64, 4,
+                [
+                    1.0, 0.193922758102417, 0.03760603070259094, 0.00729266507551074, 0.000429556705057621,
+                    8.570255886297673e-06, 1.6619674170215148e-06, 3.2229328894572973e-07,
+                ]
+            ),
+            (
+                RotaryFrequencies(scaling: .llama3(factor: 8, low: 1, high: 4, original: 64)), 16, 1,
+                [
+                    1.0, 0.24438458681106567, 0.013042256236076355, 0.0039528473280370235, 0.0012499999720603228,
+                    0.00039528473280370235, 0.0001250000059371814, 3.9528473280370235e-05,
+                ]
+            ),
+            (
+                RotaryFrequencies(scaling: .linear(factor: 4)), 16, 1,
+                [
+                    0.25, 0.07905694097280502, 0.02500000037252903, 0.007905694656074047, 0.0024999999441206455,
+                    0.0007905694656074047, 0.0002500000118743628, 7.905694656074047e-05,
+                ]
+            ),
+        ]
+        for (frequencies, width, every, expected) in cases {
+            let angles = RotaryAngles(positions: Tensor([1.0]), width: width, frequencies: frequencies)
+            let half = width / 2
+            // (1, 0) becomes (cos f, sin f).
+            let x = Tensor((0..<width).map { $0 < half ? 1.0 : 0 }, shape: [1, width])
+            let turned = x.rotaryEmbedded(angles).doubles
+            for (place, value) in expected.enumerated() {
+                let f = atan2(turned[half + place * every], turned[place * every])
+                #expect(abs(f - value) <= 1e-6 * value, "\(frequencies), \(place * every)")
+            }
+        }
+    }
+
     @Test(arguments: [1e-6, 0.5])
     func rmsNorm(epsilon: Double) {
         let layer = stirred(RMSNorm(5, epsilon: epsilon))

@@ -111,7 +111,7 @@ extension HyperSelfAttention.Options {
             throw configuration.error(problem)
         }
         epsilon = configuration.double("rms_norm_eps")
-        rotaryBase = configuration.rotaryBase
+        rotary = try configuration.rotary()
         dropout = configuration.double("attention_dropout")
         deviation = configuration.double("initializer_range")
         guard (0..<1).contains(dropout) else {

@@ -29,8 +29,8 @@ public struct HyperAttention: Module {
     public let heads: Int
     /// G.
     public let keyHeads: Int
-    /// The base of the rotary angles.
-    public let rotaryBase: Double
+    /// How fast the rotary angles grow.
+    public let rotary: RotaryFrequencies
     /// Which of the definitions this is.
     public let fusion: Fusion
 
@@ -68,12 +68,12 @@ public struct HyperAttention: Module {
     ///   - attention: the layer's own; keys and values of pictures start as its keys and values of text, in float32 where
     ///     these are of half precision.
     ///   - fusion: which of the definitions.
-    ///   - rotaryBase: of the layer's rotary angles.
+    ///   - rotary: of the layer's rotary angles.
     ///   - dropout: the share of attention weights that is dropped in training.
-    public init(in attention: SelfAttention, fusion: Fusion, rotaryBase: Double = 10_000, dropout: Double = 0) {
+    public init(in attention: SelfAttention, fusion: Fusion, rotary: RotaryFrequencies = .init(), dropout: Double = 0) {
         heads = attention.heads
         keyHeads = attention.keyHeads
-        self.rotaryBase = rotaryBase
+        self.rotary = rotary
         self.fusion = fusion
         self.dropout = Dropout(dropout)
         keyValue = attention.key
@@ -121,7 +121,7 @@ public struct HyperAttention: Module {
             .split(axis: 4, into: [headWidth, headWidth])
         let angles = RotaryAngles(
             positions: (places.table(absent: 0) + Double(fusion.shift)).reshaped(to: [batch, 1, most, 1]),
-            width: headWidth, base: rotaryBase)
+            width: headWidth, frequencies: rotary)
         let starts = places.table(absent: .infinity)
         return Pictures(
             context: MultiHeadAttention.Context(

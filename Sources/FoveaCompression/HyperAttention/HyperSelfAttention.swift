@@ -22,7 +22,7 @@ public struct HyperSelfAttention: Module {
         /// Of the norm.
         public var epsilon = 1e-6
         /// Of the rotary angles.
-        public var rotaryBase = 10_000.0
+        public var rotary = RotaryFrequencies()
         /// The share of attention weights that is dropped in training.
         public var dropout = 0.0
         /// Deviation of the normal numbers that all matrices start with.
@@ -48,7 +48,7 @@ public struct HyperSelfAttention: Module {
             options.width, heads: options.heads, keyHeads: options.keyHeads, bias: true, dropout: options.dropout,
             initializer: .normal(deviation: options.deviation), key: key.folding("attention"))
         injection = HyperAttention(
-            in: attention, fusion: options.fusion, rotaryBase: options.rotaryBase, dropout: options.dropout)
+            in: attention, fusion: options.fusion, rotary: options.rotary, dropout: options.dropout)
     }
 
     public mutating func visit(_ visitor: inout ModuleVisitor) {
@@ -70,7 +70,7 @@ public struct HyperSelfAttention: Module {
             trap("HyperAttention", problem, x, pictures)
         }
         let positions = Tensor.arange(x.shape[1], dtype: .int64)
-        let angles = RotaryAngles(positions: positions, width: attention.headWidth, base: injection.rotaryBase)
+        let angles = RotaryAngles(positions: positions, width: attention.headWidth, frequencies: injection.rotary)
         let (queries, text) = attention.projected(norm(x), angles: angles)
         let attended = injection(
             queries: queries, text: text, mask: nil, isCausal: true, positions: positions,

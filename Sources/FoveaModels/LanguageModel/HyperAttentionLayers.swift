@@ -24,7 +24,7 @@ public struct HyperAttentionLayers: Module {
         self.layers = layers
         injections = layers.map {
             HyperAttention(
-                in: model.layers[$0].attention, fusion: fusion, rotaryBase: model.options.rotaryBase,
+                in: model.layers[$0].attention, fusion: fusion, rotary: model.options.rotary,
                 dropout: model.options.attentionDropout)
         }
     }

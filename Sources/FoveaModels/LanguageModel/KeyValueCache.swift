@@ -66,8 +66,8 @@ public struct KeyValueCache: Sendable {
     var prefix: [Int] = []
     /// Whether a reducer had sizes counted in attention: from then on they are.
     var countsSizes = false
-    /// The base of the rotary angles.
-    private let rotaryBase: Double
+    /// How fast the rotary angles grow.
+    private let rotary: RotaryFrequencies
 
     /// The cache of a text that has not begun.
     ///
@@ -84,7 +84,7 @@ public struct KeyValueCache: Sendable {
         layers = Array(repeating: Layer(), count: model.layers.count)
         self.policy = policy
         self.picturesArePrefix = picturesArePrefix
-        rotaryBase = model.options.rotaryBase
+        rotary = model.options.rotary
     }
 
     /// Takes tokens out of a layer for good, as methods do that know only at the end which ones mattered (MustDrop).
@@ -110,7 +110,7 @@ public struct KeyValueCache: Sendable {
             // Rotations add up: turning by the difference of two positions leads from one to the other.
             held.positions = LayerTokens(features: .zeros(indices.shape + [0]), mask: held.mask).ranks
             let angles = RotaryAngles(
-                positions: (held.positions - old).unsqueezed(1), width: keys.shape[3], base: rotaryBase)
+                positions: (held.positions - old).unsqueezed(1), width: keys.shape[3], frequencies: rotary)
             keys = keys.rotaryEmbedded(angles)
         } else {
             held.positions = old

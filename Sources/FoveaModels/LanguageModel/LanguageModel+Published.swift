@@ -139,7 +139,7 @@ extension LanguageModel.Options {
             headWidth: configuration.optionalInt("head_dim"),
             activation: Activation(published: configuration.string("hidden_act")) ?? .silu,
             tiesHead: configuration.bool("tie_word_embeddings"),
-            epsilon: configuration.double("rms_norm_eps"), rotaryBase: configuration.rotaryBase,
+            epsilon: configuration.double("rms_norm_eps"), rotary: try configuration.rotary(),
             contextLength: configuration.int("max_position_embeddings"),
             attentionDropout: configuration.double("attention_dropout"),
             deviation: configuration.double("initializer_range"))

@@ -49,7 +49,7 @@ extension LanguageModel {
             QuestionTokens(
                 positions: positions, mask: mask.unsqueezed(1),
                 angles: RotaryAngles(
-                    positions: positions.unsqueezed(1), width: options.headWidth, base: options.rotaryBase))
+                    positions: positions.unsqueezed(1), width: options.headWidth, frequencies: options.rotary))
         }
         let all = tokens(at: questions.positions, seeing: mask)
         var asking = tokens(at: questions.positions.gathered(axis: 1, places), seeing: rows(mask))

@@ -48,8 +48,8 @@ public struct LanguageModel: Module {
         public var tiesHead: Bool
         /// Of the norms.
         public var epsilon: Double
-        /// The base of the rotary angles.
-        public var rotaryBase: Double
+        /// How fast the rotary angles grow.
+        public var rotary: RotaryFrequencies
         /// The most tokens that a sequence may have.
         public var contextLength: Int
         /// The share of attention weights that is dropped in training.
@@ -61,7 +61,7 @@ public struct LanguageModel: Module {
             vocabulary: Int, width: Int, hidden: Int, depth: Int, heads: Int, keyHeads: Int? = nil,
             headWidth: Int? = nil, attentionBias: Bool = false, outputBias: Bool = false, mlpBias: Bool = false,
             activation: Activation = .silu, tiesHead: Bool = false, epsilon: Double = 1e-6,
-            rotaryBase: Double = 10_000, contextLength: Int = 2048, attentionDropout: Double = 0,
+            rotary: RotaryFrequencies = .init(), contextLength: Int = 2048, attentionDropout: Double = 0,
             deviation: Double = 0.02
         ) {
             self.vocabulary = vocabulary
@@ -77,7 +77,7 @@ public struct LanguageModel: Module {
             self.activation = activation
             self.tiesHead = tiesHead
             self.epsilon = epsilon
-            self.rotaryBase = rotaryBase
+            self.rotary = rotary
             self.contextLength = contextLength
             self.attentionDropout = attentionDropout
             self.deviation = deviation

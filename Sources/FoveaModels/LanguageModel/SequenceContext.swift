@@ -75,7 +75,7 @@ public struct SequenceContext: Sendable {
 
 extension LanguageModel.Options {
     func angles(of positions: Tensor) -> RotaryAngles {
-        RotaryAngles(positions: positions, width: headWidth, base: rotaryBase)
+        RotaryAngles(positions: positions, width: headWidth, frequencies: rotary)
     }
 
     /// Traps unless these are embedded tokens [B, T, D] that the context holds.

@@ -181,13 +181,14 @@ public struct ConfigurationKey: Sendable {
         case (.anything, _): return nil
         case (.constant(let constant), _): return value == constant ? nil : "must be \(constant): \(summary)"
         case (.object(let members), .object(let values)):
-            for (name, value) in values.sorted(by: { $0.key < $1.key }) {
-                guard let member = members.first(where: { $0.name == name }) else {
-                    return "has an unknown key \"\(name)\"; known are \(members.map(\.name).joined(separator: ", "))"
-                }
-                if let complaint = member.complaint(about: value) { return "has a \"\(name)\" that \(complaint)" }
+            // What is known first: of a kind that is not, every other key is unknown too.
+            for member in members {
+                guard let complaint = values[member.name].flatMap(member.complaint) else { continue }
+                return "has a \"\(member.name)\" that \(complaint)"
             }
-            return nil
+            let strays = Set(values.keys).subtracting(members.map(\.name)).sorted()
+            guard let stray = strays.first else { return nil }
+            return "has an unknown key \"\(stray)\"; known are \(members.map(\.name).joined(separator: ", "))"
         case (.object, _): return "must be an object\(orNull)"
         case (.text(_, let fits), .string(let word)) where fits(word): return nil
         case (.text(let expected, _), _): return "must be \(expected), not \(value)"

@@ -44,20 +44,19 @@ public struct RotaryAngles: Sendable {
     /// [..., N, d/2], float64.
     let sine: Tensor
 
-    /// position · base^(−2i/d) for i in 0 ..< d/2, computed in float64. Traps unless d is even and the positions are
-    /// numbers.
+    /// position · f_i for i in 0 ..< d/2, computed in float64. Traps unless d is even and the positions are numbers.
     ///
     /// - Parameters:
     ///   - positions: [..., N]; integers or fractions.
     ///   - width: d of what is turned.
-    ///   - base: of the angles' geometric series.
-    public init(positions: Tensor, width: Int, base: Double = 10_000) {
+    ///   - frequencies: f.
+    public init(positions: Tensor, width: Int, frequencies: RotaryFrequencies = .init()) {
         guard width >= 0, width % 2 == 0, positions.dtype != .bool else {
             trap("RotaryAngles", "positions that are numbers and an even width are needed, not \(width)", positions)
         }
         let half = width / 2
         let places: [Double] = positions.cast(to: .float64).scalars()
-        let frequencies = (0..<half).map { pow(base, -Double($0) / Double(half)) }
+        let frequencies = frequencies.values(width: width)
         let angles = places.flatMap { place in frequencies.map { place * $0 } }
         cosine = Tensor(angles.map { cosineOf($0) }, shape: positions.shape + [half])
         sine = Tensor(angles.map { sineOf($0) }, shape: positions.shape + [half])
@@ -112,7 +111,8 @@ extension Tensor {
             trap("rotaryEmbedding", "x [..., N, d] with an even d and positions [..., N] are needed", self, positions)
         }
         return rotaryEmbedded(
-            RotaryAngles(positions: positions, width: shape[rank - 1], base: base), interleaved: interleaved)
+            RotaryAngles(positions: positions, width: shape[rank - 1], frequencies: .init(base: base)),
+            interleaved: interleaved)
     }
 
     /// Rows may lie anywhere, as those of one head do among the others; the channels of a row lie side by side. The result
