@@ -126,6 +126,8 @@ struct QuestionRunTests {
             (["--reducer", "fastvv", "--keep", "4"], ["fastvv", "did you mean fastv"]),
             (["--reducer", "random", "--keep", "0"], ["--keep 0", "1 to 9"]),
             (["--reducer", "random", "--keep", "10"], ["--keep 10", "1 to 9"]),
+            (["--reducer", "random", "--keep", "-3"], ["--keep -3", "1 to 9"]),
+            (["--reducer", "random", "--keep", "4", "--samples", "-1"], ["--samples -1", "from 1 on"]),
             (["--reducer", "random", "--keep", "half"], ["--keep half", "25%"]),
             (["--reducer", "random"], ["--keep"]), (["--keep", "4"], ["--keep needs --reducer"]),
             (["--samples", "4"], ["--samples needs --reducer"]),

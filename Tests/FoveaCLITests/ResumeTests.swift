@@ -143,10 +143,8 @@ struct ResumeTests {
         try bench.expectSameRun("run", "straight")
     }
 
-    @Test(
-        "Ctrl-C saves, says how to go on and exits with 130; a request to end likewise with 143",
-        arguments: [(SIGINT, Int32(130)), (SIGTERM, Int32(143))])
-    func interrupted(_ signal: Int32, _ exitCode: Int32) throws {
+    @Test("Ctrl-C saves, says how to go on and exits with 130; a request to end likewise with 143")
+    func interrupted() throws {
         let bench = try Workbench()
         // No checkpoint falls due before the interruption: the one that is there is the interruption's own. On a busy
         // machine the run may be well on its way before this one gets to look.
@@ -156,26 +154,28 @@ struct ResumeTests {
         ])
         try bench.prints(["train", "tiny.yaml", "--output", "straight"])
 
-        let arguments = ["train", "tiny.yaml", "--output", "a run"]
-        let running = try Command.start(arguments, in: bench.path)
-        #expect(running.waits(until: { (try? bench.text("a run/metrics.jsonl").isEmpty) == false }))
-        running.send(signal)
-        let outcome = running.wait()
-        #expect(outcome.exitCode == exitCode, "\(outcome.summary)")
-        #expect(outcome.errors.isEmpty)
-        let step = try #require(bench.checkpoints("a run").last)
-        #expect(step < 1200 && bench.checkpoints("a run") == [step])
-        #expect(
-            outcome.output.contains(
-                "stopped after step \(step); the checkpoint is \(try bench.newestCheckpoint("a run"))"))
-        #expect(!bench.exists("a run/report.json"))
+        for (signal, exitCode, run) in [(SIGINT, Int32(130), "a run"), (SIGTERM, Int32(143), "another run")] {
+            let arguments = ["train", "tiny.yaml", "--output", run]
+            let running = try Command.start(arguments, in: bench.path)
+            #expect(running.waits(until: { (try? bench.text("\(run)/metrics.jsonl").isEmpty) == false }))
+            running.send(signal)
+            let outcome = running.wait()
+            #expect(outcome.exitCode == exitCode, "\(outcome.summary)")
+            #expect(outcome.errors.isEmpty)
+            let step = try #require(bench.checkpoints(run).last)
+            #expect(step < 1200 && bench.checkpoints(run) == [step])
+            #expect(
+                outcome.output.contains(
+                    "stopped after step \(step); the checkpoint is \(try bench.newestCheckpoint(run))"))
+            #expect(!bench.exists("\(run)/report.json"))
 
-        // What it says can be typed as it is.
-        let line = try #require(outcome.output.split(separator: "\n").last { $0.hasPrefix("go on with: ") })
-        #expect(line == "go on with: fovea train tiny.yaml --output 'a run' --resume")
-        let resumed = try bench.prints(arguments + ["--resume"])
-        #expect(resumed.contains("going on after step \(step)"))
-        try bench.expectSameRun("a run", "straight")
+            // What it says can be typed as it is.
+            let line = try #require(outcome.output.split(separator: "\n").last { $0.hasPrefix("go on with: ") })
+            #expect(line == "go on with: fovea train tiny.yaml --output '\(run)' --resume")
+            let resumed = try bench.prints(arguments + ["--resume"])
+            #expect(resumed.contains("going on after step \(step)"))
+            try bench.expectSameRun(run, "straight")
+        }
     }
 
     @Test("progress is written line by line while it happens")

@@ -93,6 +93,23 @@ private struct LayerCase {
         #expect(left.count == 7 && positions.contains(Double(best)))
     }
 
+    @Test("FiCoCo goes by logits unless asked otherwise, in Swift and by its name")
+    func standard() throws {
+        #expect(FiCoCoLLayers(ReductionSchedule([1])).method.mode == .logits)
+        let place = ReductionPlace(grid: .init(rows: 3, columns: 4), encoderLayers: 2, decoderLayers: 2)
+        for name in ["ficoco-v", "ficoco-l", "ficoco-vl"] {
+            let method = try #require(ReductionMethod.named(name))
+            for mode in [nil, FiCoCoMode.logits, .probabilities] {
+                let made = try method.reducers(
+                    keeping: 4, in: place, options: mode.map { ["mode": .string($0.rawValue)] } ?? [:])
+                let modes = (made.encoder + made.decoder).map {
+                    ($0 as? FiCoCoVLayers)?.method.mode ?? ($0 as? FiCoCoLLayers)?.method.mode
+                }
+                #expect(!modes.isEmpty && modes.allSatisfy { $0 == mode ?? .logits }, "\(name)")
+            }
+        }
+    }
+
     @Test("FiCoCo-L, from queries and keys alone", arguments: FiCoCoMode.allCases, [0, 3])
     func fiCoCoL(_ mode: FiCoCoMode, words: Int) {
         let own = LayerCase(question: words)

@@ -36,6 +36,16 @@ struct Grid {
         return self[zip(own, shape).map { $1 == 1 ? 0 : $0 }]
     }
 
+    /// The elements along the last axis at the end of `lead` that broadcasting leads to. Read at once: in a debug build an index
+    /// for each element of a sum takes longer than everything else.
+    func row(broadcast lead: [Int]) -> ArraySlice<Double> {
+        let width = shape.last!
+        guard width > 0 else { return [] }
+        let own = zip(lead.suffix(shape.count - 1), shape).map { $1 == 1 ? 0 : $0 }
+        let first = position(own + [0])
+        return values[first..<first + width]
+    }
+
     func map(_ f: (Double) -> Double) -> Grid { Grid(shape, values.map(f)) }
 
     /// f of each pair of elements of two grids whose shapes broadcast.

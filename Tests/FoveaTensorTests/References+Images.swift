@@ -88,11 +88,10 @@ extension Reference {
                 var sum = 0.0
                 // Two pixels more on each side, which repeat the edge.
                 for row in -2...x.shape[2] + 1 {
+                    let pixels = x.row(broadcast: [at[0], at[1], min(max(row, 0), x.shape[2] - 1)])
                     for column in -2...x.shape[3] + 1 {
-                        let pixel = [
-                            at[0], at[1], min(max(row, 0), x.shape[2] - 1), min(max(column, 0), x.shape[3] - 1),
-                        ]
-                        sum += cubic(Double(row) - down) * cubic(Double(column) - across) * x[pixel]
+                        let pixel = pixels[pixels.startIndex + min(max(column, 0), x.shape[3] - 1)]
+                        sum += cubic(Double(row) - down) * cubic(Double(column) - across) * pixel
                     }
                 }
                 return sum

@@ -177,22 +177,23 @@ extension Reference {
                 default: return true
                 }
             }
+            let asked = query.row(broadcast: index)
             let weights = seen.map { key in
-                let product = (0..<width).reduce(0) {
-                    $0 + query[broadcast: index + [$1]] * keys[broadcast: batch + [key, $1]]
-                }
+                let product = zip(asked, keys.row(broadcast: batch + [key])).reduce(0) { $0 + $1.0 * $1.1 }
                 let bias = inputs.count > 3 ? inputs[3][broadcast: index + [key]] : 0
                 return Foundation.exp(scale * product + bias)
             }
             let total = weights.reduce(0, +)
-            for column in 0..<values.shape.last! {
-                let sum = zip(seen, weights).reduce(0) { sum, next in
-                    let isDropped = Reference.dropsHalf(RandomKey(seed: 3), line * columns + next.0)
-                    let kept = !label.contains("dropout") ? 1 : isDropped ? 0 : 2.0
-                    return sum + kept * next.1 * values[broadcast: batch + [next.0, column]]
+            var sums = [Double](repeating: 0, count: values.shape.last!)
+            for (key, weight) in zip(seen, weights) {
+                let isDropped =
+                    label.contains("dropout") && Reference.dropsHalf(RandomKey(seed: 3), line * columns + key)
+                let kept = !label.contains("dropout") ? 1 : isDropped ? 0 : 2.0
+                for (column, value) in values.row(broadcast: batch + [key]).enumerated() {
+                    sums[column] += kept * weight * value
                 }
-                results.append(total == 0 ? 0 : sum / total)
             }
+            results += sums.map { total == 0 ? 0 : $0 / total }
             line += 1
         }
         return Grid(lines + [values.shape.last!], results)

@@ -165,9 +165,12 @@ struct Reference: Sendable {
             let isTurned = label.contains("transposed")
             return Grid(x.shape.dropLast() + [2 * (isTurned ? inner : outer)]) { index in
                 let (group, feature) = index.last!.quotientAndRemainder(dividingBy: isTurned ? inner : outer)
-                return (0..<(isTurned ? outer : inner)).reduce(0) {
-                    let place = isTurned ? [group * outer + $1, feature] : [group * outer + feature, $1]
-                    return $0 + x[index.dropLast() + [group * (isTurned ? outer : inner) + $1]] * weight[place]
+                let own = x.row(broadcast: index.dropLast())
+                let width = isTurned ? outer : inner
+                return own.dropFirst(group * width).prefix(width).enumerated().reduce(0) { sum, next in
+                    let (row, column) =
+                        isTurned ? (group * outer + next.offset, feature) : (group * outer + feature, next.offset)
+                    return sum + next.element * weight.values[row * inner + column]
                 }
             }
         },

@@ -55,13 +55,13 @@ struct EvaluateCommand: ParsableCommand {
             return
         }
         let result = experiment.evaluation(of: saved.model, on: split)
-        let scores = experiment.scores(of: saved.model, on: split)
+        let scores = result.questions ?? []
         guard !json else {
             printJSON(
                 Result(
                     run: path, split: split, accuracy: result.accuracy, loss: result.loss, samples: result.samples,
                     confusion: result.confusion.counts,
-                    questions: scores.isEmpty ? nil : scores))
+                    questions: result.questions))
             return
         }
         guard !(result.confusion.counts.isEmpty && scores.isEmpty) else {

@@ -185,19 +185,19 @@ struct TrainCommand: ParsableCommand {
         _ experiment: Opened, _ state: TrainingState<Opened.Task.Model>, _ folder: RunFolder
     ) throws {
         let model = state.result
+        // Whoever chooses settings must not see what they do to the test part.
+        let judged = experiment.evaluation(of: model, on: experiment.holdsOut ? "validation" : "test")
         var report = TrainingReport(
             recipe: experiment.recipe.name, seed: experiment.recipe.integer("training.seed"), steps: state.step,
             skippedSteps: state.skippedSteps, parameters: model.parameterCount,
-            // Whoever chooses settings must not see what they do to the test part.
-            test: experiment.holdsOut ? nil : experiment.evaluation(of: model, on: "test"),
+            test: experiment.holdsOut ? nil : judged,
             train: experiment.trainingEvaluation(of: model),
-            validation: experiment.holdsOut ? experiment.evaluation(of: model, on: "validation") : nil,
+            validation: experiment.holdsOut ? judged : nil,
             trainingSeconds: state.seconds, peakMemoryBytes: max(state.peakBytes, processPeakBytes()),
             threads: Workers.count)
         let log = try MetricsLog(path: folder.file("metrics.jsonl"), upTo: state.step)
         report.auxiliaryLosses = log.records.last?.auxiliaryLosses
-        let scores = experiment.scores(of: model, on: experiment.holdsOut ? "validation" : "test")
-        report.questions = scores.isEmpty ? nil : scores
+        report.questions = judged.questions
         try model.save(to: folder.file("model.safetensors"), metadata: ["recipe": experiment.recipe.name])
         if experiment.recipe.flag("output.curve") {
             try TrainingCurve(
@@ -218,7 +218,7 @@ struct TrainCommand: ParsableCommand {
         // Last: a report says that the run is finished.
         try writeTextAtomically(encoded(report), to: folder.file("report.json"))
         print(report.headline)
-        if !scores.isEmpty { print(scores.table) }
+        if let scores = report.questions { print(scores.table) }
         if experiment.holdsOut {
             print("the test part was not looked at (data.holdOutValidation)")
         }

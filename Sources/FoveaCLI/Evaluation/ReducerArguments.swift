@@ -11,12 +11,12 @@ struct ReducerArguments: ParsableArguments {
     var reducers: [String] = []
 
     @Option(
-        name: .customLong("keep"),
+        name: .customLong("keep"), parsing: .unconditionalSingleValue,
         help: ArgumentHelp(
             "How many tokens of each picture are left, or a share such as 25%; may be repeated.", valueName: "budget"))
     var budgets: [String] = []
 
-    @Option(help: "With reducers: of how many samples, the first of the part (default: all).")
+    @Option(parsing: .unconditional, help: "With reducers: of how many samples, the first of the part (default: all).")
     var samples: Int?
 
     /// Whether nothing is to be tried.

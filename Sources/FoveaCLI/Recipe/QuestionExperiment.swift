@@ -124,14 +124,12 @@ struct QuestionExperiment: RunnableExperiment {
         return "new samples of \(recipe.text("data.name")), pictures of \(shape.height) × \(shape.width)"
     }
 
-    func evaluation(of model: Model, on part: String) -> Evaluation { evaluate(model, on: self.part(part)) }
+    func evaluation(of model: Model, on part: String) -> Evaluation {
+        let set = self.part(part)
+        return evaluate(model, on: set, types: set.task.types.map(\.name))
+    }
 
     func trainingEvaluation(of model: Model) -> Evaluation { evaluate(model, on: part("train").first(500)) }
-
-    func scores(of model: Model, on part: String) -> [QuestionScore] {
-        let set = self.part(part)
-        return Fovea.scores(of: model, on: set, types: set.task.types.map(\.name))
-    }
 
     func scores(of model: Model, on part: String, under reduction: ReducerArguments) throws -> [ReducedScore] {
         guard model.injector == nil else {

@@ -19,12 +19,10 @@ protocol RunnableExperiment {
     /// Whether the validation part is held out of training.
     var holdsOut: Bool { get }
 
-    /// How a model does on a part: train, validation or test.
+    /// How a model does on a part: train, validation or test; and on each type of question, where there are such.
     func evaluation(of model: Task.Model, on part: String) -> Evaluation
     /// How a model does on what it was trained on, without augmentation.
     func trainingEvaluation(of model: Task.Model) -> Evaluation
-    /// How it answers each type of question, where there are such.
-    func scores(of model: Task.Model, on part: String) -> [QuestionScore]
     /// How it answers under reducers, a score for each of them and each budget.
     func scores(of model: Task.Model, on part: String, under reduction: ReducerArguments) throws -> [ReducedScore]
     /// Writes what a run needs besides its weights.
@@ -32,7 +30,6 @@ protocol RunnableExperiment {
 }
 
 extension RunnableExperiment {
-    func scores(of model: Task.Model, on part: String) -> [QuestionScore] { [] }
     func scores(of model: Task.Model, on part: String, under reduction: ReducerArguments) throws -> [ReducedScore] {
         throw CommandError(
             "--reducer: this run classifies pictures; reducers are tried on runs that answer questions about pictures")

@@ -41,6 +41,8 @@ public struct Evaluation: Sendable, Codable, Equatable {
     public var samples: Int
     /// Without a class where the answers are numbers.
     public var confusion: ConfusionMatrix
+    /// Of each type of questions that is asked; nil where there are no types.
+    public var questions: [QuestionScore]?
 
     public init(loss: Double, accuracy: Double, samples: Int, confusion: ConfusionMatrix) {
         self.loss = loss

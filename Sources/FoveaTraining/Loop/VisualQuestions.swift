@@ -92,46 +92,35 @@ private func answers(_ logits: Tensor, _ batch: PackedQuestions) -> [Bool?] {
     }
 }
 
-/// How a model answers all questions of a dataset, without augmentation. There is no confusion matrix: `scores` tells more.
-public func evaluate(
-    _ model: some QuestionAnswerer, on questions: some Dataset<PackedQuestions>, batchSize: Int = 32
-) -> Evaluation {
-    var (loss, asked, right) = (0.0, 0, 0)
-    withoutGradient {
-        for batch in questions.batches(of: batchSize) {
-            let logits = model(batch)
-            let found = answers(logits, batch).compactMap(\.self)
-            loss += crossEntropy(logits, batch.labels).item() * Double(found.count)
-            asked += found.count
-            right += found.count { $0 }
-        }
-    }
-    return Evaluation(
-        loss: asked == 0 ? 0 : loss / Double(asked), accuracy: asked == 0 ? 0 : Double(right) / Double(asked),
-        samples: asked, confusion: ConfusionMatrix(classes: 0))
-}
-
-/// How a model answers the questions of a dataset, type by type.
+/// How a model answers all questions of a dataset, without augmentation. There is no confusion matrix: scores by type tell more.
 ///
 /// - Parameters:
 ///   - model: what answers.
-///   - questions: what is asked, without augmentation.
-///   - types: the names of the types by their number; those that are not asked are left out.
+///   - questions: what is asked.
+///   - types: the names of the types by their number; those that are not asked are left out. Without names there are no
+///     scores by type.
 ///   - batchSize: samples at once.
-public func scores(
-    of model: some QuestionAnswerer, on questions: some Dataset<PackedQuestions>, types: [String],
+public func evaluate(
+    _ model: some QuestionAnswerer, on questions: some Dataset<PackedQuestions>, types: [String] = [],
     batchSize: Int = 32
-) -> [QuestionScore] {
+) -> Evaluation {
+    var (loss, asked, right) = (0.0, 0, 0)
     var samples = types.map { _ in [(asked: Int, right: Int)]() }
     withoutGradient {
         for batch in questions.batches(of: batchSize) {
-            let found = answers(model(batch), batch)
+            let logits = model(batch)
+            let all = answers(logits, batch)
+            let found = all.compactMap(\.self)
+            loss += crossEntropy(logits, batch.labels).item() * Double(found.count)
+            asked += found.count
+            right += found.count { $0 }
+            guard !types.isEmpty else { continue }
             let slots = batch.labels.shape[1]
             let numbers = batch.types.scalars(as: Int64.self)
             for row in 0..<batch.labels.shape[0] {
                 var counts = types.map { _ in (asked: 0, right: 0) }
                 for slot in row * slots..<(row + 1) * slots {
-                    guard let isRight = found[slot] else { continue }
+                    guard let isRight = all[slot] else { continue }
                     counts[Int(numbers[slot])].asked += 1
                     counts[Int(numbers[slot])].right += isRight ? 1 : 0
                 }
@@ -139,5 +128,11 @@ public func scores(
             }
         }
     }
-    return zip(types, samples).filter { !$1.isEmpty }.map { QuestionScore(type: $0, samples: $1) }
+    var evaluation = Evaluation(
+        loss: asked == 0 ? 0 : loss / Double(asked), accuracy: asked == 0 ? 0 : Double(right) / Double(asked),
+        samples: asked, confusion: ConfusionMatrix(classes: 0))
+    if !types.isEmpty {
+        evaluation.questions = zip(types, samples).filter { !$1.isEmpty }.map { QuestionScore(type: $0, samples: $1) }
+    }
+    return evaluation
 }
