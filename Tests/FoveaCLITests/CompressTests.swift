@@ -228,9 +228,11 @@ import Testing
         try refuses(
             ["--method", "average-pool", "--keep", "3", "--set", "grid=[2,8]"], ["--set grid", "a raster of 4 × 4"])
         for method in ["fastv", "pyramiddrop", "ficoco-v", "mustdrop"] {
-            try refuses(
-                ["--method", method, "--keep", "3"],
-                ["--method \(method)", "tokens alone", "evaluate --reducer \(method)"])
+            for keep in ["3", "20"] {
+                try refuses(
+                    ["--method", method, "--keep", keep],
+                    ["--method \(method)", "tokens alone", "evaluate --reducer \(method)"])
+            }
         }
         try refuses(CompressTests.pooling + ["--set", "stride"], ["--set stride", "key=value"])
         try refuses(CompressTests.pooling + ["--set", "stride=2"], ["unknown configuration key \"stride\""])

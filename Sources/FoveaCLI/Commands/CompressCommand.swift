@@ -19,7 +19,9 @@ struct CompressCommand: ParsableCommand {
     @Argument(help: "The features, npy or safetensors, or a picture, PNG.")
     var input: String
 
-    @Option(name: .shortAndLong, help: "The method: a module of the catalogue, such as divprune.")
+    @Option(
+        name: .shortAndLong,
+        help: "The method, such as divprune: a module of the catalogue, or a reducer of fovea evaluate.")
     var method: String
 
     @Option(help: "Whose configuration and names (default: the method's first).")
@@ -156,11 +158,12 @@ struct CompressCommand: ParsableCommand {
         let keys = ModuleCatalogue.entry(method)?.forms[0].keys ?? []
         guard !keys.contains(where: { CompressCommand.budgets.contains($0.name) }) else { return nil }
         let grid = tokens.grid ?? .init(rows: 1, columns: tokens.count)
-        guard keep < grid.count else { return UniformSelection(keep: grid.count) }
         let place = ReductionPlace(grid: grid, encoderLayers: 1, decoderLayers: 2)
-        let reducers = try known.reducers(keeping: keep, in: place, options: options)
+        // All tokens kept is no reducer at all, which would not tell where it sits.
+        let most = max(1, grid.count - 1)
+        let reducers = try known.reducers(keeping: min(keep, most), in: place, options: options)
         guard reducers.encoder.isEmpty, reducers.decoder.isEmpty else { throw needsModel }
-        return reducers.tokens.first
+        return keep > most ? UniformSelection(keep: grid.count) : reducers.tokens.first
     }
 
     private var needsModel: CommandError {

@@ -9,7 +9,7 @@ import Darwin
 
 /// A method that takes tokens away from a trained model, by name: for a budget it says what sits where.
 ///
-/// The one list behind `fovea evaluate --reducer`. Budgets are exact: so many tokens of a picture are left for the last
+/// The one list behind `fovea evaluate --reducer`, and behind `fovea compress --keep` where a method needs no model. Budgets are exact: so many tokens of a picture are left for the last
 /// layer of the decoder. Only `downsample` leaves fewer where no raster has as many cells.
 public struct ReductionMethod: Sendable {
     /// The name on the command line, such as `fastv`.
