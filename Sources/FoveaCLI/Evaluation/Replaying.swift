@@ -42,10 +42,17 @@ private struct ReplayingReducer: LayerReducer {
     /// Of each layer and sample.
     let left: [Int: [Int]]
 
-    func seat(inLayer layer: Int) -> LayerSeat? { base.seat(inLayer: layer) }
+    /// In front of a layer the layer's keys are made for whoever decides there, and again for those that are left. Who decides
+    /// nothing takes tokens away behind the layer before.
+    func seat(inLayer layer: Int) -> LayerSeat? {
+        guard !decidesInFront(ofLayer: layer + 1) else { return .afterLayer }
+        return layer > 0 && decidesInFront(ofLayer: layer) ? nil : base.seat(inLayer: layer)
+    }
+
+    private func decidesInFront(ofLayer layer: Int) -> Bool { base.seat(inLayer: layer) == .beforeAttention }
 
     func reduced(_ tokens: LayerTokens, inLayer layer: Int, attention: LayerAttention) -> LayerTokens {
-        guard let left = left[layer] else { return tokens }
+        guard let left = left[decidesInFront(ofLayer: layer + 1) ? layer + 1 : layer] else { return tokens }
         return tokens.keeping(visual: zip(tokens.visual, left).map { Array($0.prefix($1)) })
     }
 
