@@ -75,8 +75,7 @@ struct ExportCommand: ParsableCommand {
     /// That of a run. Whose names are in a file, nobody else can say.
     private func standardLayout() throws -> String {
         guard let module else { return "native" }
-        _ = try PublishedModule(module, layout: nil)
-        let known = ModuleCatalogue.entry(module)!.forms.map(\.layout).joined(separator: ", ")
+        let known = try PublishedModule(module, layout: nil).layouts
         throw CommandError("--module \(module): say with --layout whose names the weights have; known are \(known)")
     }
 

@@ -18,27 +18,34 @@ func configurationValues(_ assignments: [String], of option: String) throws -> [
 /// A module of the catalogue in one of its published forms, as commands name it.
 struct PublishedModule {
     let form: PublishedForm
-    private let module: String
+    private let entry: ModuleEntry
 
     /// - Parameters:
     ///   - module: its name.
     ///   - layout: whose names; the module's first unless given.
     /// - Throws: `CommandError` for an unknown name, with the nearest one.
     init(_ module: String, layout: String?) throws {
-        self.module = module
         guard let entry = ModuleCatalogue.entry(module) else {
             throw CommandError(
                 "there is no module \(module)" + suggestion(for: module, among: ModuleCatalogue.entries.map(\.name)))
         }
+        self.entry = entry
         guard let layout else {
             form = entry.forms[0]
             return
         }
         guard let form = entry.form(layout) else {
             throw CommandError(
-                "\(module) has no layout \(layout); known are \(entry.forms.map(\.layout).joined(separator: ", "))")
+                "\(module) has no layout \(layout); known are \(PublishedModule.layouts(of: entry))")
         }
         self.form = form
+    }
+
+    /// Whose names there are, for errors.
+    var layouts: String { PublishedModule.layouts(of: entry) }
+
+    private static func layouts(of entry: ModuleEntry) -> String {
+        entry.forms.map(\.layout).joined(separator: ", ")
     }
 
     /// The module with its weights.
@@ -55,7 +62,7 @@ struct PublishedModule {
                 weights: try weights.map { try SafetensorsArchive(reading: $0).tensors() } ?? [:],
                 dtype: dtype, owner: config ?? source, source: source)
         } catch is WeightsError where weights == nil {
-            throw CommandError("\(module) has weights; name their file with --weights")
+            throw CommandError("\(entry.name) has weights; name their file with --weights")
         }
     }
 

@@ -9,8 +9,9 @@ import Darwin
 
 /// A method that takes tokens away from a trained model, by name: for a budget it says what sits where.
 ///
-/// The one list behind `fovea evaluate --reducer`, and behind `fovea compress --keep` where a method needs no model. Budgets are exact: so many tokens of a picture are left for the last
-/// layer of the decoder. Only `downsample` leaves fewer where no raster has as many cells.
+/// The one list behind `fovea evaluate --reducer`, and behind `fovea compress --keep` where a method needs no model.
+/// Budgets are exact: so many tokens of a picture are left for the last layer of the decoder. Only `downsample` leaves fewer
+/// where no raster has as many cells.
 public struct ReductionMethod: Sendable {
     /// The name on the command line, such as `fastv`.
     public let name: String
