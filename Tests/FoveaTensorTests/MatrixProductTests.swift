@@ -284,7 +284,7 @@ struct MatrixProductTests {
     // A sum of at least 1,024 terms is cut in stretches where the result is small beside its operands.
     @Test(
         "products small beside what they are made of, in all layouts, onto a sum, and from columns in runs",
-        arguments: [(64, 64, 2304), (5, 7, 1025), (100, 90, 1500), (1, 3, 5000), (33, 70, 1023)])
+        arguments: [(64, 64, 2304), (5, 7, 1025), (100, 90, 1500), (1, 3, 5000), (33, 70, 1023), (9, 1024, 1025)])
     func longSums(m: Int, n: Int, k: Int) {
         let (a, b) = (Self.numbers(m * k, 1), Self.numbers(k * n, 2))
         var want = [Double](repeating: 0, count: m * n)
@@ -328,10 +328,12 @@ struct MatrixProductTests {
         }
     }
 
-    @Test("long sums have the same bits on any number of threads")
-    func threadsOfLongSums() {
-        let x = Tensor.uniform([3000, 60], in: -1...1, key: RandomKey(seed: 1))
-        let y = Tensor.uniform([3000, 50], in: -1...1, key: RandomKey(seed: 2))
+    @Test(
+        "long sums have the same bits on any number of threads",
+        arguments: [(60, 50, 3000), (9, 1024, 1100)])
+    func threadsOfLongSums(m: Int, n: Int, k: Int) {
+        let x = Tensor.uniform([k, m], in: -1...1, key: RandomKey(seed: 1))
+        let y = Tensor.uniform([k, n], in: -1...1, key: RandomKey(seed: 2))
         let before = Workers.count
         defer { Workers.count = before }
         let results = [1, 2, 5].map { threads in

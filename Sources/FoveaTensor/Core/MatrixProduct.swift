@@ -146,6 +146,9 @@ package enum MatrixProduct {
         return product
     }
 
+    /// So many columns of B the kernels pack at a time.
+    private static let strip = 512
+
     /// In how many stretches of k a product is made that is small beside what it is made of, such as the gradient of a weight.
     /// Each thread then reads, and packs, rows of its own, those that it has mostly made itself, instead of all rows for some of
     /// the columns. The shape alone decides, and the sum of the stretches is taken in order.
@@ -169,20 +172,28 @@ package enum MatrixProduct {
         whole.in_pieces = isForPieces(n, k) ? 1 : 0
         let bytes = pick(Kernels.table.pointee.product_workspace, dtype)(&whole)
         let product = whole
+        // Cut once more by its columns, as a large product is: into strips of the kernels, for each of which A is packed anyway.
+        let parts = n % Self.strip == 0 ? min(4, n / Self.strip) : 1
         // The first stretch goes where the result is wanted.
         let further = Tensor(uninitialized: [cuts - 1, m, n], dtype)
         further.write { further in
-            parallelFor(cuts) { cut in
+            parallelFor(cuts * parts) { chunk in
+                let cut = chunk / parts
                 let stretch = stretch(cut)
+                let columns = n * (chunk % parts) / parts..<n * (chunk % parts + 1) / parts
                 var part = product
+                part.n = columns.count
                 part.k = stretch.count
                 part.a += stretch.lowerBound / run * (a.run == 0 ? a.column : a.runStep) * size
-                part.b += stretch.lowerBound * b.row * (b.isBFloat16 ? 2 : size)
+                part.b += (stretch.lowerBound * b.row + columns.lowerBound * b.column) * (b.isBFloat16 ? 2 : size)
                 if cut == 0 {
-                    part.addend = addend?.pointer
-                    part.addend_row = addend?.row ?? 0
+                    part.c += columns.lowerBound * size
+                    if let addend {
+                        part.addend = addend.pointer + columns.lowerBound * size
+                        part.addend_row = addend.row
+                    }
                 } else {
-                    part.c = further + (cut - 1) * m * n * size
+                    part.c = further + ((cut - 1) * m * n + columns.lowerBound) * size
                     part.c_row = n
                 }
                 withScratch(bytes) { loop(&part, $0) }
@@ -232,8 +243,10 @@ private struct Grid {
     init(_ products: Int, _ m: Int, _ n: Int, _ k: Int, panel: Int, threads: Int, sharesB: Bool, packing: Int) {
         (self.m, self.n, self.panel) = (m, n, panel)
         let work = m * n * k
-        // A large product is cut finer than there are threads, since one of them may be held up.
-        let wanted = work * products > Grid.chunkWork << 6 ? 2 * threads : threads
+        // A large product is cut finer than there are threads, since one of them may be held up, and its core may be slower.
+        let perThread =
+            products == 1 && work > Grid.chunkWork << 10 ? 4 : work * products > Grid.chunkWork << 6 ? 2 : 1
+        let wanted = perThread * threads
         let tiles = min(work / Grid.chunkWork, (wanted + products - 1) / products)
         let together = sharesB && tiles <= 1 ? (products + wanted - 1) / wanted : 1
         grain = max(together, Grid.chunkWork / max(1, work))
