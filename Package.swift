@@ -51,9 +51,7 @@ let package = Package(
         .target(name: "FoveaCompression", dependencies: ["FoveaNN"]),
         .target(
             name: "FoveaTraining",
-            dependencies: [
-                "FoveaNN", "FoveaTestSupport", .product(name: "OrderedCollections", package: "swift-collections"),
-            ]),
+            dependencies: ["FoveaNN", .product(name: "OrderedCollections", package: "swift-collections")]),
 
         // Floor 6: whole models, and datasets.
         .target(name: "FoveaModels", dependencies: ["FoveaCompression"]),

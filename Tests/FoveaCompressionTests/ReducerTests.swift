@@ -42,6 +42,27 @@ private func picture(
 }
 
 @Suite("reducers between encoder and language model") struct ReducerTests {
+    @Test("what the class token pays adds up where tokens are merged, keys and relevance are mixed")
+    func signals() {
+        let tokens = picture(5, 4)
+        let before = tokens.signals!
+        let total = before.classAttention!.sum(axes: [2])
+        for keep in [1, 7, 13] {
+            for reduced in [ToMe(keep: keep)(tokens), AveragePooling(keep: keep)(tokens)] {
+                expectClose(reduced.signals!.classAttention!.sum(axes: [2]), total, tolerance: 1e-5)
+            }
+        }
+        let pooled = AveragePooling(keep: 1)(tokens).signals!
+        expectClose(pooled.keys!, before.keys!.mean(axes: [1], keepingAxes: true), tolerance: 1e-5)
+        expectClose(pooled.relevance!, before.relevance!.mean(axes: [1], keepingAxes: true), tolerance: 1e-5)
+        let chosen = UniformSelection(keep: 5)(tokens)
+        let kept: [Int64] = chosen.positions.cast(to: .int64).scalars()
+        let places = (0..<5).map { Int(kept[2 * $0] * 4 + kept[2 * $0 + 1]) }
+        expectSameBits(
+            chosen.signals!.classAttention!,
+            before.classAttention!.selecting(axis: 2, Tensor(places.map(Int64.init), shape: [5])))
+    }
+
     @Test("every budget is met exactly on any grid, and each token knows its place", arguments: Budgeted.all)
     func budgets(_ method: Budgeted) {
         for (rows, columns) in [(1, 1), (1, 7), (3, 2), (5, 4), (24, 24), (40, 23)] {

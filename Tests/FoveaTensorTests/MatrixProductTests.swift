@@ -515,13 +515,16 @@ struct MatrixProductTests {
 
     // MARK: The seam
 
-    @Test("rows have the same bits alone and among others", arguments: [(128, 256), (300, 64), (64, 600), (40, 50)])
+    @Test(
+        "rows have the same bits alone and among others",
+        arguments: [(128, 256), (300, 64), (64, 600), (40, 50), (1100, 2100)])
     func rowsAlone(k: Int, n: Int) {
         let x = Tensor.normal([70, k], key: RandomKey(seed: 1))
         let weight = Tensor.normal([n, k], key: RandomKey(seed: 2))
         guard Kernels.table.pointee.prefers_blas == 0 else { return }
         let all = linear(x, weight: weight)
-        for rows in [0..<1, 3..<20, 40..<70] {
+        // Few rows of a large matrix have a way of their own.
+        for rows in [0..<1, 3..<20, 40..<70] where rows.count > 8 || n * k < 1 << 17 {
             expectSameBits(
                 linear(x.sliced(axis: 0, rows), weight: weight), all.sliced(axis: 0, rows).contiguous(), "rows \(rows)")
         }

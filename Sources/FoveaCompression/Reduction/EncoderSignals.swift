@@ -22,12 +22,14 @@ public struct EncoderSignals: Sendable {
         self.relevance = relevance
     }
 
-    /// What is said of the tokens after a reduction: a merged token has the sum of the attention of its parts and the
-    /// mixture of their keys.
+    /// What is said of the tokens after a reduction: a merged token has the sum of the attention of its parts, and the mixture of
+    /// their keys and of their relevance.
     func reduced(by reductions: [TokenReduction]) -> EncoderSignals {
         withoutGradient {
             EncoderSignals(
-                classAttention: classAttention.map { $0.transposed(1, 2).reduced(by: reductions).transposed(1, 2) },
+                classAttention: classAttention.map {
+                    $0.transposed(1, 2).reduced(by: reductions.map { $0.inShares() }).transposed(1, 2)
+                },
                 keys: keys.map { $0.reduced(by: reductions) },
                 relevance: relevance.map { $0.unsqueezed(-1).reduced(by: reductions).squeezed(-1) })
         }

@@ -157,6 +157,25 @@ public struct TokenReduction: Sendable {
             ? .product(places, sources, width) : Cost(multiplyAdds: merges * width)
     }
 
+    /// The same with weights that add up to 1 over the places of each token that is left: what adds up, such as attention, is then
+    /// shared out.
+    func inShares() -> TokenReduction {
+        guard !isSelection else { return self }
+        let own = self.own?.doubles ?? [Double](repeating: 1, count: kept.count)
+        let weights = self.weights?.doubles ?? []
+        var given: [Int: Double] = [:]
+        for (place, token) in kept.enumerated() { if let token { given[token, default: 0] += own[place] } }
+        for (merge, weight) in zip(merges, weights) { given[merge.source, default: 0] += weight }
+        func share(_ token: Int?, _ weight: Double) -> Double {
+            guard let token, let total = given[token], total > 0 else { return 0 }
+            return weight / total
+        }
+        var copy = self
+        copy.own = Tensor(kept.indices.map { share(kept[$0], own[$0]) }, shape: [kept.count])
+        copy.weights = Tensor(zip(merges, weights).map { share($0.source, $1) }, shape: [merges.count])
+        return copy
+    }
+
     /// How much of each of N tokens goes where, [places · N].
     func matrix(_ n: Int) -> [Float] {
         var matrix = [Float](repeating: 0, count: kept.count * n)

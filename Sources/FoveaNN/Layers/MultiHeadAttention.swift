@@ -166,12 +166,15 @@ public struct MultiHeadAttention: Module {
         self(queries: queries(x), to: context, mask: mask, taps: taps)
     }
 
+    /// Whether `callAsFunction(_:absorbing:)` has a way through: not with norms over the keys, biases or shared key heads.
+    public var canAbsorbContext: Bool {
+        keyHeads == heads && keyNorm == nil && key.bias == nil && value.bias == nil
+    }
+
     /// Whether N queries are for `callAsFunction(_:absorbing:)`: it does the same as projecting a long context, with fewer
     /// multiply-adds where N is less than about d, and was measured to be faster up to half of that.
-    ///
-    /// Not with norms over the keys, and not with biases or shared key heads, where it has no way through.
     public func absorbsContext(queries count: Int) -> Bool {
-        2 * count <= innerWidth / heads && keyHeads == heads && keyNorm == nil && key.bias == nil && value.bias == nil
+        canAbsorbContext && 2 * count <= innerWidth / heads
     }
 
     /// x [B, N, C] attends to context [B, M, Cm] as it is, its projections absorbed by what asks and what is found → [B, N, C].
@@ -180,7 +183,7 @@ public struct MultiHeadAttention: Module {
     /// what they find there back to d; the context is neither projected nor copied for each head. (DeepSeek-AI, "DeepSeek-V2", 2024,
     /// §2.1.2, says so of its compressed keys.)
     ///
-    /// Traps where `absorbsContext` rules it out whatever the number of queries.
+    /// Traps unless `canAbsorbContext`.
     ///
     /// - Parameters:
     ///   - x: [B, N, C].
@@ -191,7 +194,7 @@ public struct MultiHeadAttention: Module {
     public func callAsFunction(
         _ x: Tensor, absorbing context: Tensor, mask: Tensor? = nil, taps: [AttentionTap] = []
     ) -> (output: Tensor, taps: [Tensor]) {
-        guard x.rank == 3, context.rank == 3, absorbsContext(queries: 0) else {
+        guard x.rank == 3, context.rank == 3, canAbsorbContext else {
             trap(
                 "MultiHeadAttention",
                 "x [B, N, C], a context [B, M, Cm] and projections without biases, norms and shared heads are needed",

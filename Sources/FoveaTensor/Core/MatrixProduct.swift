@@ -72,7 +72,7 @@ package enum MatrixProduct {
         let isBLAS =
             table.prefers_blas != 0 && k > 0 && !isFewRows && !b.isBFloat16 && a.isForBLAS(m, k) && b.isForBLAS(k, n)
         let panel = type == 0 ? table.panel.0 : table.panel.1
-        let cuts = products == 1 && !isFewRows && !isBLAS ? stretches(m, n, k) : 1
+        let cuts = products == 1 && !isFewRows && !isBLAS ? stretches(m, n, k, a) : 1
         if cuts > 1 {
             multiply(m, n, k, a, b, inStretches: cuts, addend: addend, into: c, stride: stride, dtype)
             return
@@ -146,14 +146,13 @@ package enum MatrixProduct {
         return product
     }
 
-    /// So many columns of B the kernels pack at a time.
-    private static let strip = 512
-
     /// In how many stretches of k a product is made that is small beside what it is made of, such as the gradient of a weight.
     /// Each thread then reads, and packs, rows of its own, those that it has mostly made itself, instead of all rows for some of
     /// the columns. The shape alone decides, and the sum of the stretches is taken in order.
-    private static func stretches(_ m: Int, _ n: Int, _ k: Int) -> Int {
-        guard k >= 1024, m * n <= 128 * k else { return 1 }
+    ///
+    /// Not where A lies row by row: its rows may be those of a batch, whose members shall have the same bits alone.
+    private static func stretches(_ m: Int, _ n: Int, _ k: Int, _ a: Operand) -> Int {
+        guard k >= 1024, m * n <= 128 * k, a.column != 1 else { return 1 }
         let most = min(8, k / 512, max(2, (1 << 18) / (m * n)))
         // A power of two, so that as many threads have the same to do.
         return 1 << (Int.bitWidth - 1 - most.leadingZeroBitCount)
@@ -163,43 +162,48 @@ package enum MatrixProduct {
         _ m: Int, _ n: Int, _ k: Int, _ a: Operand, _ b: Operand, inStretches cuts: Int, addend: Addend?,
         into c: UnsafeMutableRawPointer, stride: Int, _ dtype: DType
     ) {
-        let (loop, size) = (pick(Kernels.table.pointee.product, dtype), dtype.size)
+        let (table, size) = (Kernels.table.pointee, dtype.size)
+        let loop = pick(table.product, dtype)
         // Runs of A's columns stay whole.
         let run = max(1, a.run)
         func stretch(_ cut: Int) -> Range<Int> { k / run * cut / cuts * run..<k / run * (cut + 1) / cuts * run }
         let longest = (0..<cuts).map { stretch($0).count }.max()!
-        var whole = Self.product(m, n, longest, a, b, addend: nil, into: c, stride: stride)
-        whole.in_pieces = isForPieces(n, k) ? 1 : 0
-        let bytes = pick(Kernels.table.pointee.product_workspace, dtype)(&whole)
+        let inPieces = dtype.kernelIndex == 0 && isForPieces(n, k)
+        let grid = Grid(
+            cuts, m, n, longest, panel: dtype.kernelIndex == 0 ? table.panel.0 : table.panel.1, threads: Workers.count,
+            sharesB: false, packing: inPieces && table.has_pieces != 0 ? 64 : 8)
+        var whole = Self.product(
+            grid.largest.rows, grid.largest.columns, longest, a, b, addend: nil, into: c, stride: stride)
+        whole.in_pieces = inPieces ? 1 : 0
+        let bytes = pick(table.product_workspace, dtype)(&whole)
         let product = whole
-        // Cut once more by its columns, as a large product is: into strips of the kernels, for each of which A is packed anyway.
-        let parts = n % Self.strip == 0 ? min(4, n / Self.strip) : 1
         // The first stretch goes where the result is wanted.
         let further = Tensor(uninitialized: [cuts - 1, m, n], dtype)
         further.write { further in
-            parallelFor(cuts * parts) { chunk in
-                let cut = chunk / parts
+            parallelFor(cuts * grid.tiles) { chunk in
+                let cut = chunk / grid.tiles
                 let stretch = stretch(cut)
-                let columns = n * (chunk % parts) / parts..<n * (chunk % parts + 1) / parts
+                let (rows, columns) = grid[chunk % grid.tiles]
                 var part = product
-                part.n = columns.count
-                part.k = stretch.count
-                part.a += stretch.lowerBound / run * (a.run == 0 ? a.column : a.runStep) * size
-                part.b += (stretch.lowerBound * b.row + columns.lowerBound * b.column) * (b.isBFloat16 ? 2 : size)
+                (part.m, part.n, part.k) = (rows.count, columns.count, stretch.count)
+                part.a +=
+                    (stretch.lowerBound / run * (a.run == 0 ? a.column : a.runStep) + rows.lowerBound * a.row) * size
+                part.b +=
+                    (stretch.lowerBound * b.row + columns.lowerBound * b.column) * (b.isBFloat16 ? 2 : size)
                 if cut == 0 {
-                    part.c += columns.lowerBound * size
+                    part.c += (rows.lowerBound * stride + columns.lowerBound) * size
                     if let addend {
-                        part.addend = addend.pointer + columns.lowerBound * size
+                        part.addend = addend.pointer + (rows.lowerBound * addend.row + columns.lowerBound) * size
                         part.addend_row = addend.row
                     }
                 } else {
-                    part.c = further + ((cut - 1) * m * n + columns.lowerBound) * size
+                    part.c = further + (((cut - 1) * m + rows.lowerBound) * n + columns.lowerBound) * size
                     part.c_row = n
                 }
                 withScratch(bytes) { loop(&part, $0) }
             }
             let add: @convention(c) (UnsafeRawPointer?, UnsafeMutableRawPointer?, Int) -> Void =
-                pick(Kernels.table.pointee.accumulate, dtype)
+                pick(table.accumulate, dtype)
             parallelFor(m, grain: max(1, Kernels.grain / n)) { rows in
                 for cut in 0..<cuts - 1 {
                     for row in rows { add(further + (cut * m + row) * n * size, c + row * stride * size, n) }
@@ -239,29 +243,41 @@ private struct Grid {
     /// Multiply-adds that are worth waking a worker for: a few microseconds.
     private static let chunkWork = 1 << 18
 
+    /// So many columns the kernels pack at a time.
+    private static let strip = 512
+
     /// - Parameter packing: the multiply-adds that take as long as packing one element.
     init(_ products: Int, _ m: Int, _ n: Int, _ k: Int, panel: Int, threads: Int, sharesB: Bool, packing: Int) {
         (self.m, self.n, self.panel) = (m, n, panel)
         let work = m * n * k
-        // A large product is cut finer than there are threads, since one of them may be held up, and its core may be slower.
-        let perThread =
-            products == 1 && work > Grid.chunkWork << 10 ? 4 : work * products > Grid.chunkWork << 6 ? 2 : 1
-        let wanted = perThread * threads
+        // A large product is cut finer than there are threads, since one of them may be held up.
+        let wanted = work * products > Grid.chunkWork << 6 ? 2 * threads : threads
         let tiles = min(work / Grid.chunkWork, (wanted + products - 1) / products)
         let together = sharesB && tiles <= 1 ? (products + wanted - 1) / wanted : 1
         grain = max(together, Grid.chunkWork / max(1, work))
         guard tiles > 1 else { return }
         let panels = (n + panel - 1) / panel
-        var least = Int.max
-        for down in 1...tiles {
-            let across = min((tiles + down - 1) / down, panels)
-            // The largest tile times their number; and each tile packs its own rows and columns.
-            let columns = (panels + across - 1) / across * panel
-            let cost = ((m + down - 1) / down * columns * down * across + packing * (n * down + m * across)) * k
-            if across * down >= min(tiles, panels), cost < least {
-                (self.down, self.across, least) = (down, across, cost)
+        func best(_ tiles: Int) -> (down: Int, across: Int, cost: Int) {
+            var best = (down: 1, across: 1, cost: Int.max)
+            for down in 1...tiles {
+                let across = min((tiles + down - 1) / down, panels)
+                guard across * down >= min(tiles, panels) else { continue }
+                // The largest tile times their number; and each tile packs its own columns, and its rows for each strip of them.
+                let columns = (panels + across - 1) / across * panel
+                let strips = across * ((columns + Grid.strip - 1) / Grid.strip)
+                let cost = ((m + down - 1) / down * columns * down * across + packing * (n * down + m * strips)) * k
+                if cost < best.cost { best = (down, across, cost) }
             }
+            return best
         }
+        var chosen = best(tiles)
+        // Finer yet where that costs next to nothing: a core may also be slower than another, by a factor of two where a stranger
+        // uses the other half of it.
+        if products == 1, work > Grid.chunkWork << 10 {
+            let finer = best(2 * tiles)
+            if finer.cost <= chosen.cost + chosen.cost / 32 { chosen = finer }
+        }
+        (down, across) = (chosen.down, chosen.across)
     }
 
     let grain: Int
