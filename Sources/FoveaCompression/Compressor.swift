@@ -16,6 +16,12 @@ public protocol Compressor: Module {
     /// Why tokens of this shape cannot be compressed at all, however many come out; nil when they can.
     func refusal(of input: TokenShape) -> String?
 
+    /// Why these tokens cannot be compressed whatever their shape, as for want of signals; nil when they can.
+    func problem(with tokens: VisualTokens) -> String?
+
+    /// Whether it looks at what the encoder says of its tokens (`VisualTokens.signals`).
+    var readsSignals: Bool { get }
+
     /// What comes out for one sample of this shape.
     func outputShape(_ input: TokenShape) -> TokenShape
 
@@ -29,6 +35,10 @@ public protocol Compressor: Module {
 
 extension Compressor {
     public func refusal(of input: TokenShape) -> String? { problem(with: input) }
+
+    public func problem(with tokens: VisualTokens) -> String? { nil }
+
+    public var readsSignals: Bool { false }
 
     public var keepsPlaces: Bool { true }
 }
@@ -45,6 +55,8 @@ public struct AnyCompressor: Compressor {
     public func callAsFunction(_ tokens: VisualTokens) -> VisualTokens { base(tokens) }
     public func problem(with input: TokenShape) -> String? { base.problem(with: input) }
     public func refusal(of input: TokenShape) -> String? { base.refusal(of: input) }
+    public func problem(with tokens: VisualTokens) -> String? { base.problem(with: tokens) }
+    public var readsSignals: Bool { base.readsSignals }
     public func outputShape(_ input: TokenShape) -> TokenShape { base.outputShape(input) }
     public var keepsPlaces: Bool { base.keepsPlaces }
     public func cost(_ input: TokenShape) -> Cost { base.cost(input) }

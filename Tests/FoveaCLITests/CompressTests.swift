@@ -136,6 +136,34 @@ import Testing
             #expect(all["features"]?.scalars(as: Float.self) == features.scalars(as: Float.self), "\(method)")
             #expect(warnings.contains("--keep 20") && warnings.contains("16 patches"), "\(method)")
         }
+        // One patch is a picture too, and a method's only layout is no other method.
+        let one = features.sliced(axis: 1, 0..<1).contiguous()
+        try writeSafetensors(["features": one], to: bench.file("one.safetensors"))
+        for method in methods {
+            try bench.prints(["compress", "one.safetensors", "-m", method, "--keep", "1", "-o", "t.safetensors"])
+            let kept = try SafetensorsFile(reading: bench.file("t.safetensors")).tensors()["features"]
+            #expect(kept?.scalars(as: Float.self) == one.scalars(as: Float.self), "\(method)")
+        }
+        try bench.prints([
+            "compress", "f.safetensors", "-m", "visionzip", "--layout", "reference", "--keep", "9", "-o",
+            "t.safetensors",
+        ])
+    }
+
+    @Test("a picture of one colour has tokens that stand for its patches", arguments: ["prumerge", "prumerge-plus"])
+    func flat(_ method: String) throws {
+        let (bench, features) = try prepared(batch: 1)
+        let row = features.sliced(axis: 1, 0..<1)
+        for scale in 1...20 {
+            let flat = (row * (0.37 * Double(scale))).expanded(to: [1, 16, 3]).contiguous()
+            try writeSafetensors(["features": flat], to: bench.file("flat.safetensors"))
+            try bench.prints(["compress", "flat.safetensors", "-m", method, "--keep", "5", "-o", "t.safetensors"])
+            let tokens = try SafetensorsFile(reading: bench.file("t.safetensors")).tensors()
+            let sizes = try #require(tokens["sizes"]).scalars(as: Float.self)
+            #expect(sizes.allSatisfy { $0 > 0 } && abs(sizes.reduce(0, +) - 16) < 1e-3, "\(sizes)")
+            let positions = try #require(tokens["positions"]).scalars(as: Float.self)
+            #expect(positions.allSatisfy { (0...3).contains($0) }, "\(positions)")
+        }
     }
 
     @Test("the class token's attention comes with the features")
@@ -222,7 +250,12 @@ import Testing
         try refuses(["--method", "divprune", "--keep", "0"], ["\"keep\" must be from 1"])
         try refuses(["--method", "visionzip", "--keep", "-2"], ["a budget from 1 on", "not -2"])
         try refuses(
-            ["--method", "visionzip", "--keep", "3", "--set", "dominant=2"], ["visionzip", "known are importance"])
+            ["--method", "visionzip", "--keep", "3", "--set", "dominant=2"],
+            ["--keep 3", "--set dominant says how many tokens are left"])
+        try refuses(["--method", "visionzip", "--keep", "3", "--set", "colour=2"], ["colour", "known are importance"])
+        for method in ["prumerge-plus", "mustdrop", "ficoco-vl"] {
+            try refuses(["--method", method], ["--method \(method)", "with --keep"])
+        }
         try refuses(["--method", "prumerge", "--keep", "3", "--set", "budget=4"], ["--keep 3", "--set budget"])
         try refuses(["--method", "divprune", "--keep", "3", "--set", "keep=4"], ["--keep 3", "--set keep"])
         try refuses(

@@ -85,6 +85,10 @@ struct RefusalTests {
         .init(
             "a model beyond the memory", "model:\n  width: 8192\n  encoderDepth: 64\n", "r.yaml:2", "model.width",
             "this machine"),
+        .init(
+            "the attention of a class token that there is none of",
+            "data:\n  folder: digits\ncompressor:\n  module: visionzip\n  dominant: 2\n  contextual: 2\n"
+                + "  importance: class-token\n", "r.yaml:4", "compressor.module", "class-token", "proxy"),
         .init("IDX files without a folder", "data:\n  name: idx\n", "r.yaml", "data.folder", "data.name is idx"),
         .init("a missing data folder", "data:\n  folder: nowhere\n", "nowhere/train-images-idx3-ubyte", "No such file"),
         .init(

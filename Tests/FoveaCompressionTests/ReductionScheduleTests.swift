@@ -25,6 +25,10 @@ import Testing
         #expect(ReductionSchedule.averaging(10, of: 576, from: 3, layers: 32) == nil)
         #expect(ReductionSchedule([5, 0, 9]).entering(10) == [10, 5, 5])
         #expect(ReductionSchedule([5, 0, 9]).remaining(of: 10) == 1)
+        #expect(ReductionSchedule([5, 0, 9], least: 3).entering(10) == [10, 5, 5])
+        #expect(ReductionSchedule([5, 0, 9], least: 3).remaining(of: 10) == 3)
+        let solved64 = ReductionSchedule.reaching(64, of: 576, from: 0, layers: 4)
+        #expect([576, 300, 65, 64, 9].map(solved64.remaining) == [64, 64, 64, 64, 9])
     }
 
     @Test("published figures of LLaVA-1.5-7B: 3.82, 1.25, 0.83 and 0.42 T, and FastV's share of 0.57")

@@ -312,6 +312,12 @@ private struct Hiding: LayerReducer {
                 (0..<4).reduce(given) { n, layer in
                     reducers.decoder.reduce(n) { $1.count(of: $0, inLayer: layer) ?? $0 }
                 } == keep)
+            // Of pictures with fewer tokens, as a compressor may leave of some, no more than the budget asks.
+            let counts = [min(9, given), min(4, given)]
+            let fewer = prompt.keeping(visual: counts.map { Array(1...$0) })
+            cache = KeyValueCache(for: model)
+            let rest = model.reading(fewer, cache: &cache, reducers: reducers.decoder)
+            #expect(rest.visual.map(\.count) == counts.map { min(keep, $0) }, "\(keep) of fewer")
         }
     }
 

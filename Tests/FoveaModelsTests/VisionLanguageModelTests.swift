@@ -91,6 +91,31 @@ private func pictures(_ count: Int, side: Int = 6) -> Tensor {
         #expect(numbers.prefix(11) == [-1, 0, 0, 0, 0, -1, 1, 1, 1, 1, -1])
     }
 
+    @Test(
+        "a reducer that takes nothing away leaves the compressor's choice as it is",
+        arguments: [
+            AnyCompressor(PruMerge(neighbours: 2, budget: 4)), .init(VisionZip(budget: 4)), .init(ToMe(keep: 4)),
+        ])
+    private func signals(compressor: AnyCompressor) throws {
+        let own = model()
+        let other = VisionLanguageModel(
+            encoder: own.encoder, compressor: compressor, decoder: own.decoder, projects: false, key: RandomKey(seed: 2)
+        )
+        let plain = try other.visualTokens(pictures(2), numbers: [0, 0])
+        let reduced = try other.visualTokens(
+            pictures(2), numbers: [0, 0], reducers: Reducers(tokens: [UniformSelection(keep: 9)]))
+        expectSameBits(plain.features, reduced.features)
+        #expect(plain.count == 4)
+        // They choose by the attention of the encoder's class token, which features alone do not tell.
+        if compressor.base is PruMerge {
+            var seen = own.encoder.visualTokens(pictures(2), reducers: [], tracked: false, signals: true)
+            #expect(seen.signals?.classAttention != nil)
+            expectSameBits(compressor(seen).features, plain.features)
+            seen.signals = nil
+            #expect(compressor(seen).features.bytes() != plain.features.bytes())
+        }
+    }
+
     @Test("a batch answers as its members do, with pictures in the text or in the layers", arguments: Way.allCases)
     private func members(way: Way) throws {
         let model = model(way)

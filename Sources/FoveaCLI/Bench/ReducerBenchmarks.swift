@@ -46,7 +46,11 @@ extension Benchmark {
     /// alone.
     static let inDecoder: [Benchmark] = {
         let place = ReductionPlace(grid: grid, encoderLayers: 24, decoderLayers: 8)
-        let methods = ReductionMethod.all.filter(\.isGuidedByText)
+        // Those whose part in the decoder leaves 64 by itself.
+        let methods = ReductionMethod.all.filter { method in
+            method.isGuidedByText
+                && (try? method.reducers(keeping: 64, in: place).decoder).map { left(of: grid.count, by: $0) } == 64
+        }
         return [prefill("prefill.none") { _ in [] }]
             + methods.flatMap { method in
                 prefills(method.name) { try method.reducers(keeping: 64, in: place).decoder }
@@ -56,6 +60,18 @@ extension Benchmark {
                     .reducers(keeping: 64, in: place, options: ["mode": .string("probabilities")]).decoder
             }
     }()
+
+    /// How many of n visual tokens the last of eight layers gets; nil where that depends on the picture.
+    private static func left(of n: Int, by reducers: [any LayerReducer]) -> Int? {
+        var left = n
+        for layer in 0..<8 {
+            for reducer in reducers {
+                guard let count = reducer.count(of: left, inLayer: layer) else { return nil }
+                left = count
+            }
+        }
+        return left
+    }
 
     private static func prefills(
         _ name: String, _ reducers: @escaping @Sendable () throws -> [any LayerReducer]

@@ -81,10 +81,11 @@ struct CompressCommand: ParsableCommand {
         try writeSafetensors(outputs, metadata: ["format": "pt", "method": method], to: output)
         if let preview, let drawing { try writePNG(drawing, to: preview) }
         if json { printJSON(summary) } else { print(text(summary)) }
-        if let keep, keep > source.tokens.count {
-            Terminal.warn("--keep \(keep): a picture has \(source.tokens.count) patches, and all are left")
-        } else if let keep, let most = provenance.counts.max(), most > keep {
+        guard let keep, let most = provenance.counts.max() else { return }
+        if most > keep {
             Terminal.warn("--keep \(keep): \(method) leaves \(most) tokens here, and cannot leave fewer")
+        } else if most < keep, most == source.tokens.count {
+            Terminal.warn("--keep \(keep): a picture has \(most) patches, and all are left")
         }
     }
 
@@ -154,16 +155,29 @@ struct CompressCommand: ParsableCommand {
     private func reducer(
         of tokens: VisualTokens, _ options: [String: ConfigurationValue]
     ) throws -> (any Compressor)? {
-        guard let keep, layout == nil, let known = ReductionMethod.named(method) else { return nil }
-        let keys = ModuleCatalogue.entry(method)?.forms[0].keys ?? []
-        guard !keys.contains(where: { CompressCommand.budgets.contains($0.name) }) else { return nil }
+        guard let known = ReductionMethod.named(method) else { return nil }
+        let form = ModuleCatalogue.entry(method)?.forms[0]
+        guard let keep else {
+            if form == nil { throw CommandError("--method \(method): give it a budget with --keep") }
+            return nil
+        }
+        let keys = form?.keys.map(\.name) ?? []
+        guard layout ?? form?.layout == form?.layout, !keys.contains(where: CompressCommand.budgets.contains) else {
+            return nil
+        }
+        // What a module of the name has for its counts.
+        if let count = options.keys.sorted().first(where: { key in
+            keys.contains(key) && !known.keys.contains { $0.name == key }
+        }) {
+            throw CommandError("--keep \(keep): --set \(count) says how many tokens are left; expected is one of them")
+        }
         let grid = tokens.grid ?? .init(rows: 1, columns: tokens.count)
-        let place = ReductionPlace(grid: grid, encoderLayers: 1, decoderLayers: 2)
-        // All tokens kept is no reducer at all, which would not tell where it sits.
-        let most = max(1, grid.count - 1)
-        let reducers = try known.reducers(keeping: min(keep, most), in: place, options: options)
+        // All tokens kept is no reducer at all, which would not tell where it sits: asked of two tokens at least, fewer are kept.
+        let asked = grid.count > 1 ? grid : .init(rows: 1, columns: 2)
+        let place = ReductionPlace(grid: asked, encoderLayers: 1, decoderLayers: 2)
+        let reducers = try known.reducers(keeping: min(keep, asked.count - 1), in: place, options: options)
         guard reducers.encoder.isEmpty, reducers.decoder.isEmpty else { throw needsModel }
-        return keep > most ? UniformSelection(keep: grid.count) : reducers.tokens.first
+        return keep >= grid.count ? UniformSelection(keep: grid.count) : reducers.tokens.first
     }
 
     private var needsModel: CommandError {

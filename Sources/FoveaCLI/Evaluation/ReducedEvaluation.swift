@@ -60,7 +60,9 @@ struct ReducedEvaluation {
         return ReductionPlace(
             grid: compressed.grid ?? .init(rows: 1, columns: compressed.count),
             encoderLayers: model.encoder.blocks.count, decoderLayers: model.decoder.layers.count,
-            keepsTokens: compressed.grid == seen.grid)
+            // One that needs their raster does not take fewer.
+            keepsTokens: compressed.grid == seen.grid
+                && model.compressor.refusal(of: TokenShape(count: seen.count, width: seen.width)) == nil)
     }
 
     /// How the model does with one reducer.

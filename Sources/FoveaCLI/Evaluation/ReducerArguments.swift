@@ -88,12 +88,16 @@ struct ReducerArguments: ParsableArguments {
         }
         guard parts.count > 1 else { return (method, [:]) }
         let assignments = parts[1].split(separator: ",").map(String.init)
+        guard !assignments.isEmpty else {
+            throw CommandError("--reducer \(argument): expected behind the colon is key=value, or no colon")
+        }
         return (method, try configurationValues(assignments, of: "--reducer \(argument):"))
     }
 
     /// A number of tokens, or a share of n in per cent, rounded.
     private func budget(_ argument: String, of n: Int) throws -> Int {
-        if argument.hasSuffix("%"), let share = Double(argument.dropLast()), share > 0, share <= 100 {
+        let isDecimal = argument.dropLast().allSatisfy { $0.isNumber || $0 == "." }
+        if argument.hasSuffix("%"), isDecimal, let share = Double(argument.dropLast()), share > 0, share <= 100 {
             return max(1, Int((share / 100 * Double(n)).rounded()))
         }
         guard let keep = Int(argument) else {

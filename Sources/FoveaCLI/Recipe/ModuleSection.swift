@@ -111,6 +111,10 @@ extension Recipe {
             if let problem = mayVary ? compressor.refusal(of: tokens) : compressor.problem(with: tokens) {
                 throw ModuleInputError(problem)
             }
+            if let reducer = compressor as? any TokenReducer, reducer.importance == .classToken {
+                throw ModuleInputError(
+                    "\"importance\" is class-token, and a recipe's encoder has none; available or proxy do without")
+            }
             return AnyCompressor(compressor)
         } catch let problem as ModuleInputError {
             throw error("compressor.module", "\(problem)")

@@ -52,7 +52,8 @@ public enum ImportanceSource: String, Sendable, CaseIterable {
             let keys = keys.detached
             let unit = keys.unitRows()
             let mean = keys.mean(axes: [0], keepingAxes: true).unitRows()
-            return (1 - matmul(unit, mean.transposed(0, 1)).squeezed(1)) * 0.5
+            // Rounding may take a cosine beyond 1.
+            return ((1 - matmul(unit, mean.transposed(0, 1)).squeezed(1)) * 0.5).clamped(min: 0, max: 1)
         }
     }
 }

@@ -34,7 +34,7 @@ public struct FiCoCoVLayers: LayerReducer {
                 return pictures.map { picture in
                     let own = Tensor.indices(picture.places)
                     let cells = picture.places.map { Int(positions[sample * tokens.count + $0]) - front.count }
-                    let remove = schedule.removed[layer]
+                    let remove = schedule.removed(of: picture.places.count, inLayer: layer)
                     func ofClass(_ row: (Int) -> Tensor) -> [Double] {
                         (front.first.map(row) ?? ImportanceSource.proxy(keys[sample].selecting(axis: 0, own))).doubles
                     }
@@ -59,7 +59,7 @@ public struct FiCoCoVLayers: LayerReducer {
     /// The products of all queries with all keys once more, or of logits those that are asked for; and the mixtures.
     public func cost(_ shape: LayerShape, inLayer layer: Int) -> Cost {
         let n = shape.visual
-        let removed = n - schedule.left(of: n, inLayer: layer)
+        let removed = schedule.removed(of: n, inLayer: layer)
         guard removed > 0 else { return Cost() }
         let scores: Cost =
             switch method.mode {
@@ -94,8 +94,7 @@ public struct FiCoCoLLayers: LayerReducer {
         let question = tokens.question
         let reduction =
             method.mode == .probabilities
-            ? byProbabilities(attention, question, schedule.removed[layer])
-            : byLogits(attention, question, schedule.removed[layer])
+            ? byProbabilities(attention, question, inLayer: layer) : byLogits(attention, question, inLayer: layer)
         return tokens.reduced(
             pictures: tokens.visualByPicture.enumerated().map { sample, pictures in
                 pictures.map { reduction(sample, $0.places) }
@@ -103,7 +102,7 @@ public struct FiCoCoLLayers: LayerReducer {
     }
 
     private func byProbabilities(
-        _ attention: LayerAttention, _ question: [[Int]], _ remove: Int
+        _ attention: LayerAttention, _ question: [[Int]], inLayer layer: Int
     ) -> (_ sample: Int, _ places: [Int]) -> TokenReduction {
         let (queries, keys) = (attention.neededQueries.members, attention.keys.detached.members)
         return { sample, places in
@@ -111,19 +110,21 @@ public struct FiCoCoLLayers: LayerReducer {
             let asking = queries[sample].taking(axis: 1, places)
             let words = queries[sample].taking(axis: 1, question[sample])
             return method.reduction(
-                b: meanAttention(of: asking, to: shown), r: meanAttention(of: words, to: shown), remove: remove)
+                b: meanAttention(of: asking, to: shown), r: meanAttention(of: words, to: shown),
+                remove: schedule.removed(of: places.count, inLayer: layer))
         }
     }
 
     private func byLogits(
-        _ attention: LayerAttention, _ question: [[Int]], _ remove: Int
+        _ attention: LayerAttention, _ question: [[Int]], inLayer layer: Int
     ) -> (_ sample: Int, _ places: [Int]) -> TokenReduction {
         let logits = attention.meanLogits
         return { sample, places in
             let visual = logits[sample].taking(rows: places, columns: places)
             let words = logits[sample].taking(rows: question[sample], columns: places)
             return method.reduction(
-                received: visual.rowMeans, asked: question[sample].isEmpty ? nil : words.columnMeans, remove: remove
+                received: visual.rowMeans, asked: question[sample].isEmpty ? nil : words.columnMeans,
+                remove: schedule.removed(of: places.count, inLayer: layer)
             ) { correlation(visual, words, $0, $1) }
         }
     }
@@ -155,7 +156,7 @@ public struct FiCoCoLLayers: LayerReducer {
     /// `correlation` and two means take; and the mixtures.
     public func cost(_ shape: LayerShape, inLayer layer: Int) -> Cost {
         let n = shape.visual
-        let removed = n - schedule.left(of: n, inLayer: layer)
+        let removed = schedule.removed(of: n, inLayer: layer)
         guard removed > 0 else { return Cost() }
         let scores: Cost =
             switch method.mode {
@@ -177,15 +178,6 @@ extension FiCoCo {
         let correlated = left - Int((epsilon * Double(left - 1)).rounded(.up))
         return TokenReduction.cost(
             merges: removed * correlated, of: removed, into: shape.count - removed, width: shape.width)
-    }
-}
-
-extension ReductionSchedule {
-    func removes(inLayer layer: Int) -> Bool { removed.indices.contains(layer) && removed[layer] > 0 }
-
-    /// How many of n tokens a layer leaves.
-    func left(of n: Int, inLayer layer: Int) -> Int {
-        removes(inLayer: layer) ? max(min(n, 1), n - removed[layer]) : n
     }
 }
 

@@ -107,7 +107,13 @@ public struct PruMerge: TokenReducer {
     }
 
     public func reduction(of sample: SampleTokens) -> TokenReduction {
-        reduction(keys: sample.keys, attention: sample.importance(importance!).mean(axes: [0]))
+        let attention = sample.importance(importance!).mean(axes: [0])
+        // Where nothing stands out, as in a picture of one colour, each token counts the same: their sums would be zeros, or noise.
+        let isFlat = attention.doubles.allSatisfy { $0 <= 1e-6 }
+        let n = sample.count
+        return reduction(
+            keys: sample.keys,
+            attention: isFlat ? .full([n], 1 / Double(n), dtype: attention.dtype) : attention)
     }
 
     public func count(of n: Int) -> Int? {

@@ -30,11 +30,11 @@ public struct Reducers: Sendable {
     }
 
     /// Why these tokens cannot be reduced between encoder and decoder, in a few words; nil when they can. Each method is
-    /// asked about the tokens as they come from the encoder.
+    /// asked about the shape that the one before it leaves, and about what the encoder says of its tokens.
     public func problem(with tokens: VisualTokens) -> String? {
         var shape = tokens.shape
         for method in self.tokens {
-            if let problem = method.refusal(of: shape) ?? (method as? any TokenReducer)?.problem(with: tokens) {
+            if let problem = method.refusal(of: shape) ?? method.problem(with: tokens) {
                 return problem
             }
             shape = method.outputShape(shape)

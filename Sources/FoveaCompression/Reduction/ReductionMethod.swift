@@ -11,7 +11,7 @@ import Darwin
 ///
 /// The one list behind `fovea evaluate --reducer`, and behind `fovea compress --keep` where a method needs no model.
 /// Budgets are exact: so many tokens of a picture are left for the last layer of the decoder. Only `downsample` leaves fewer
-/// where no raster has as many cells.
+/// where no raster has as many cells, and `mustdrop` where its windows have merged more.
 public struct ReductionMethod: Sendable {
     /// The name on the command line, such as `fastv`.
     public let name: String
@@ -68,8 +68,8 @@ public struct ReductionPlace: Sendable {
     public var encoderLayers: Int
     /// How many layers the decoder has.
     public var decoderLayers: Int
-    /// Whether each token of the encoder becomes one of the decoder. Where a compressor makes others of them, what is left in
-    /// the encoder is not what the decoder gets: then no budget can be met there.
+    /// Whether each token of the encoder becomes one of the decoder, however many there are. Where a compressor makes others of them,
+    /// what is left in the encoder is not what the decoder gets: then no budget can be met there.
     public var keepsTokens: Bool
 
     /// - Parameters:
@@ -89,8 +89,8 @@ public struct ReductionPlace: Sendable {
         guard encoderLayers >= 1 else { throw ModuleInputError("the encoder has no layers to take tokens away in") }
         guard keepsTokens else {
             throw ModuleInputError(
-                "it works in the encoder, and a compressor behind that makes other tokens: what is left in the encoder is not "
-                    + "what the decoder gets")
+                "it works in the encoder, and a compressor behind that makes other tokens or needs all of them: what is left in the "
+                    + "encoder is not what the decoder gets")
         }
         return grid
     }

@@ -80,12 +80,9 @@ extension ReductionMethod {
             keys: [.flag("recycle", "whether dropped tokens are recycled into clusters", default: true)],
             isGuidedByText: true
         ) { options, place, keep in
-            var entering = place.grid.count
-            return Reducers(
-                decoder: try place.cuts([3, 7, 16], of: 32, keeping: keep).map { cut in
-                    defer { entering = cut.keep }
-                    return SparseVLM(
-                        leaving: cut.keep, of: entering, recycles: options.bool("recycle"), layer: cut.layer)
+            Reducers(
+                decoder: try place.cuts([3, 7, 16], of: 32, keeping: keep).map {
+                    SparseVLM(target: $0.keep, recycles: options.bool("recycle"), layer: $0.layer)
                 })
         },
         ReductionMethod(
@@ -190,16 +187,6 @@ extension ReductionPlace {
         return try cuts([3, 7, 11, 15], of: 32, keeping: keep).map {
             MustDropFilter(alpha: alpha, beta: beta, targetCount: $0.keep, layer: $0.layer)
         }
-    }
-}
-
-extension SparseVLM {
-    /// Leaves so many of n tokens, clusters among them; without clusters where they alone would be more.
-    fileprivate init(leaving count: Int, of n: Int, recycles: Bool, layer: Int) {
-        let keep = (1...max(1, count)).last {
-            SparseVLM(keep: $0, recycles: recycles, layer: layer).count(of: n)! == count
-        }
-        self.init(keep: keep ?? count, recycles: recycles && keep != nil, layer: layer)
     }
 }
 

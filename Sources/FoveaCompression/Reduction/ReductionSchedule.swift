@@ -5,11 +5,21 @@ import FoveaTensor
 public struct ReductionSchedule: Sendable, Equatable {
     /// How many tokens each layer removes, from the first layer on.
     public let removed: [Int]
+    /// How many tokens are left in any case: of a picture that has fewer than the schedule is made for, a layer removes fewer.
+    public let least: Int
 
-    /// A number for each layer. Traps on negative ones.
-    public init(_ removed: [Int]) {
-        guard removed.allSatisfy({ $0 >= 0 }) else { trap("ReductionSchedule", "\(removed) has negative numbers") }
+    /// A number for each layer. Traps on negative ones, and where no token would be left.
+    ///
+    /// - Parameters:
+    ///   - removed: how many tokens each layer removes.
+    ///   - least: how many are left in any case.
+    public init(_ removed: [Int], least: Int = 1) {
+        guard removed.allSatisfy({ $0 >= 0 }), least >= 1 else {
+            trap(
+                "ReductionSchedule", "numbers from 0 on, and one token left at least, are needed: \(removed), \(least)")
+        }
         self.removed = removed
+        self.least = least
     }
 
     /// The same number in each layer from one on.
@@ -25,8 +35,8 @@ public struct ReductionSchedule: Sendable, Equatable {
     /// A total spread over the layers from one on as evenly as goes, the larger numbers first.
     ///
     /// - Parameters:
-    ///   - count: how many of the tokens are left after the last layer, exactly.
-    ///   - n: how many there are.
+    ///   - count: how many of the tokens are left after the last layer, exactly; of n or fewer.
+    ///   - n: how many there are at most.
     ///   - first: the first layer that removes some, counted from 0.
     ///   - layers: how many layers there are; one more than `first` at least.
     public static func reaching(_ count: Int, of n: Int, from first: Int, layers: Int) -> ReductionSchedule {
@@ -35,7 +45,7 @@ public struct ReductionSchedule: Sendable, Equatable {
         }
         let (total, active) = (n - count, layers - first)
         return ReductionSchedule(
-            (0..<layers).map { $0 < first ? 0 : total / active + ($0 - first < total % active ? 1 : 0) })
+            (0..<layers).map { $0 < first ? 0 : total / active + ($0 - first < total % active ? 1 : 0) }, least: count)
     }
 
     /// The smallest constant number whose mean count over all layers is at most a wanted one; the last layers may find
@@ -56,17 +66,28 @@ public struct ReductionSchedule: Sendable, Equatable {
         return nil
     }
 
-    /// How many of n tokens enter each layer, when a layer removes behind its attention and leaves one token at least.
+    /// How many of n tokens enter each layer, when a layer removes behind its attention.
     public func entering(_ n: Int) -> [Int] {
         var left = n
-        return removed.map { number in
-            defer { left = max(min(left, 1), left - number) }
+        return removed.indices.map { layer in
+            defer { left = self.left(of: left, inLayer: layer) }
             return left
         }
     }
 
     /// How many of n tokens are left in the end.
     public func remaining(of n: Int) -> Int {
-        removed.reduce(n) { left, number in max(min(left, 1), left - number) }
+        removed.indices.reduce(n) { left(of: $0, inLayer: $1) }
+    }
+
+    /// Whether a layer, counted from 0, removes some.
+    func removes(inLayer layer: Int) -> Bool { removed.indices.contains(layer) && removed[layer] > 0 }
+
+    /// How many of n tokens a layer removes.
+    func removed(of n: Int, inLayer layer: Int) -> Int { n - left(of: n, inLayer: layer) }
+
+    /// How many of n tokens a layer leaves.
+    func left(of n: Int, inLayer layer: Int) -> Int {
+        removes(inLayer: layer) ? max(min(n, least), n - removed[layer]) : n
     }
 }

@@ -19,8 +19,10 @@ import Darwin
 ///
 /// The published code breaks ties of density by random noise; here the lower index wins.
 public struct SparseVLM: Module {
-    /// How many visual tokens remain.
-    public let keep: Int
+    /// How many visual tokens remain, besides clusters of the others; nil where `target` says how many are left in all.
+    public let keep: Int?
+    /// How many tokens are left, clusters among them; nil where `keep` says how many remain.
+    public let target: Int?
     /// Whether dropped tokens are recycled into clusters.
     public let recycles: Bool
     /// In a decoder, the first layer that sees fewer.
@@ -34,7 +36,22 @@ public struct SparseVLM: Module {
         guard keep >= 1, layer >= 1 else {
             trap("SparseVLM", "a budget and a layer from 1 on are needed, not \(keep) and \(layer)")
         }
-        self.keep = keep
+        (self.keep, target) = (keep, nil)
+        self.recycles = recycles
+        self.layer = layer
+    }
+
+    /// Leaves so many tokens of any picture that has more, clusters among them; without clusters where they alone would be more.
+    ///
+    /// - Parameters:
+    ///   - target: how many tokens are left.
+    ///   - recycles: whether dropped tokens are recycled into clusters.
+    ///   - layer: in a decoder, the first layer that sees fewer, from 1 on.
+    public init(target: Int, recycles: Bool = true, layer: Int = 3) {
+        guard target >= 1, layer >= 1 else {
+            trap("SparseVLM", "a target and a layer from 1 on are needed, not \(target) and \(layer)")
+        }
+        (keep, self.target) = (nil, target)
         self.recycles = recycles
         self.layer = layer
     }
@@ -63,17 +80,17 @@ public struct SparseVLM: Module {
     ///   - raters: which of the M queries rate.
     public func reduction(_ x: Tensor, attention: Tensor, raters: [Int]) -> TokenReduction {
         let n = x.shape[0]
+        let (keep, clusterCount) = parts(of: n)
         guard keep < n else { return TokenReduction(keeping: Array(0..<n)) }
         let scores = withoutGradient {
             attention.detached.selecting(axis: 1, .indices(raters)).mean(axes: [0, 1])
         }.doubles
         let order = Ranking.order(scores)
         let kept = order.prefix(keep).sorted()
-        guard recycles else { return TokenReduction(keeping: kept) }
-        let dropped = n - keep
-        let recycled = order.dropFirst(keep).prefix(min(dropped, 3 * dropped / 10 + 1)).sorted()
+        guard clusterCount > 0 else { return TokenReduction(keeping: kept) }
+        let recycled = order.dropFirst(keep).prefix(recycled(of: n - keep)).sorted()
         let clusters = DensityPeaks.clusters(
-            x.detached.selecting(axis: 0, .indices(recycled)), count: recycled.count / 10 + 1)
+            x.detached.selecting(axis: 0, .indices(recycled)), count: clusterCount)
         var merges: [TokenReduction.Merge] = []
         var weights: [Double] = []
         for (cluster, members) in clusters.enumerated() {
@@ -121,24 +138,34 @@ extension SparseVLM: AttentionCut {
         reduction(x, attention: attention, raters: Array(0..<attention.shape[1]))
     }
 
-    public func count(of n: Int) -> Int? { keep < n ? keep + clusters(of: n) : n }
-
-    /// How many clusters the dropped ones of n tokens are recycled into.
-    private func clusters(of n: Int) -> Int {
-        recycles ? min(n - keep, 3 * (n - keep) / 10 + 1) / 10 + 1 : 0
+    public func count(of n: Int) -> Int? {
+        let (keep, clusters) = parts(of: n)
+        return keep + clusters
     }
+
+    /// How many of n tokens remain, and how many clusters the others are recycled into.
+    private func parts(of n: Int) -> (keep: Int, clusters: Int) {
+        guard keep ?? target! < n else { return (n, 0) }
+        func clusters(besides keep: Int) -> Int { recycles ? recycled(of: n - keep) / 10 + 1 : 0 }
+        if let keep { return (keep, clusters(besides: keep)) }
+        let keep = (1...target!).last { $0 + clusters(besides: $0) == target! }
+        return keep.map { ($0, target! - $0) } ?? (target!, 0)
+    }
+
+    /// How many of so many dropped tokens are recycled.
+    private func recycled(of dropped: Int) -> Int { min(dropped, 3 * dropped / 10 + 1) }
 
     /// At most, since it depends on the words how many of them rate: the products of all words with all visual tokens, of
     /// their queries with all keys, and the clusters' means.
     public func cost(_ shape: LayerShape, inLayer layer: Int) -> Cost {
         guard seat(inLayer: layer) != nil else { return Cost() }
+        let (keep, clusters) = parts(of: shape.visual)
         let dropped = shape.visual - keep
         guard dropped > 0 else { return Cost() }
-        let recycled = min(dropped, 3 * dropped / 10 + 1)
         return .product(shape.visual, shape.width, shape.question)
             + .product(shape.question, shape.queryWidth, shape.count)
             + TokenReduction.cost(
-                of: recycles ? recycled : 0, into: shape.count - dropped + clusters(of: shape.visual),
+                of: clusters > 0 ? recycled(of: dropped) : 0, into: shape.count - dropped + clusters,
                 width: shape.width)
     }
 }

@@ -125,16 +125,16 @@ public struct ToMeLayers: LayerReducer {
     public var countsSizes: Bool { true }
 
     public func seat(inLayer layer: Int) -> LayerSeat? {
-        schedule.removed.indices.contains(layer) && schedule.removed[layer] > 0 ? .afterAttention : nil
+        schedule.removes(inLayer: layer) ? .afterAttention : nil
     }
 
     public func reduced(_ tokens: LayerTokens, inLayer layer: Int, attention: LayerAttention) -> LayerTokens {
         let metric = withoutGradient { attention.keys.detached.mean(axes: [1]) }.members
-        let step = ToMe(r: schedule.removed[layer])
         return tokens.reduced(
             pictures: zip(zip(metric, tokens.sizes.members), tokens.visualByPicture).map { sample, pictures in
                 pictures.map { picture in
                     let own = Tensor.indices(picture.places)
+                    let step = ToMe(r: schedule.removed(of: picture.places.count, inLayer: layer))
                     return step.reduction(
                         metric: sample.0.selecting(axis: 0, own),
                         sizes: sample.1.selecting(axis: 0, own).cast(to: sample.0.dtype)
@@ -144,8 +144,7 @@ public struct ToMeLayers: LayerReducer {
     }
 
     public func count(of n: Int, inLayer layer: Int) -> Int? {
-        guard seat(inLayer: layer) != nil else { return n }
-        return n - ToMe(r: schedule.removed[layer]).removed(of: n)
+        n - ToMe(r: schedule.removed(of: n, inLayer: layer)).removed(of: n)
     }
 
     /// The products of half of the keys, the means over the heads, with the other half, and the mixtures.

@@ -47,6 +47,8 @@ extension TokenReducer {
 
     public var importance: ImportanceSource? { nil }
 
+    public var readsSignals: Bool { true }
+
     /// Fewer tokens, each sample by itself; what is masked out takes no part. Traps where `problem` says why.
     public func callAsFunction(_ tokens: VisualTokens) -> VisualTokens {
         if let problem = refusal(of: tokens.shape) ?? problem(with: tokens) {
@@ -65,7 +67,6 @@ extension TokenReducer {
         }
     }
 
-    /// Why tokens cannot be reduced whatever their shape; nil when they can.
     public func problem(with tokens: VisualTokens) -> String? {
         importance == .classToken && tokens.signals?.classAttention == nil
             ? "selects by the class token's attention, and these tokens come without; the proxy does without it" : nil

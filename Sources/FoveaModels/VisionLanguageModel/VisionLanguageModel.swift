@@ -106,8 +106,8 @@ public struct VisionLanguageModel<Encoder: PictureEncoder, Method: Compressor>: 
         let isRaster = reducers.encoder.isEmpty && compressor.outputShape(encoder.tokenShape).grid == raster
         let seen = encoder.visualTokens(
             pictures, reducers: reducers.encoder, tracked: tracked || media?.areOfPlaces == true && !isRaster,
-            signals: !reducers.tokens.isEmpty)
-        if let problem = compressor.refusal(of: seen.shape) {
+            signals: compressor.readsSignals || !reducers.tokens.isEmpty)
+        if let problem = compressor.refusal(of: seen.shape) ?? compressor.problem(with: seen) {
             throw LanguageModelError("pictures of \(pictures.shape[2]) × \(pictures.shape[3]): \(problem)")
         }
         var tokens = compressor(seen)

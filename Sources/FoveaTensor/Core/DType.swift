@@ -3,7 +3,8 @@ import CKernels
 /// The type of a tensor's elements, known at run time.
 ///
 /// `float32` trains and `float64` checks; only these two compute and carry gradients. The integers index, `bool`
-/// masks, and `float16` and `bfloat16` are for storage: cast them before computing.
+/// masks, and `float16` and `bfloat16` are for storage: cast them before computing. (`linear` takes weights of these as
+/// they are, as constants.)
 public enum DType: String, Sendable, CaseIterable, Codable {
     case float32, float64, float16, bfloat16, int64, int32, uint8, bool
 

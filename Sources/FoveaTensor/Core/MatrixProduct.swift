@@ -3,9 +3,9 @@ import Synchronization
 
 /// The seam to matrix products: everything that multiplies matrices goes through here.
 ///
-/// From AVX2 on the package's own kernels do it. They cut k by k alone, so that the bits of a result depend neither on
-/// the number of threads nor on how rows and columns are shared among them. On the baseline BLAS does it, in tiles that
-/// depend on the shape alone.
+/// From AVX2 on the package's own kernels do it. They cut k by the shape alone, and by k alone where A lies row by row, so that the
+/// bits of a result depend neither on the number of threads nor on how rows and columns are shared among them. On the baseline
+/// BLAS does it, in tiles that depend on the shape alone.
 package enum MatrixProduct {
     /// A matrix in memory: element (i, j) is at `pointer`, i·row + j·column elements further.
     struct Operand {

@@ -109,7 +109,7 @@ public enum StoragePool {
         }
     }
 
-    /// Buffers of this size and more lie on pages of 2 MiB: with the usual 4 KiB, page faults and look-ups of addresses
+    /// A page. Buffers of twice this size and more lie on pages of 2 MiB: with the usual 4 KiB, page faults and look-ups of addresses
     /// take up to half of the time of a loop over large tensors.
     private static let hugePageBytes = 2 << 20
 
