@@ -130,8 +130,9 @@ import Testing
                 #expect(outcome.exitCode == 0, "\(method): \(outcome.errors)")
                 return (try SafetensorsFile(reading: bench.file("t.safetensors")).tensors(), outcome.errors)
             }
-            // Nine is a raster's number too.
+            // Nine is a raster's number too, and 56 % of 16.
             #expect(try kept("9").0["features"]?.shape == [2, 9, 3], "\(method)")
+            #expect(try kept("56%").0["features"]?.shape == [2, 9, 3], "\(method)")
             let (all, warnings) = try kept("20")
             #expect(all["features"]?.scalars(as: Float.self) == features.scalars(as: Float.self), "\(method)")
             #expect(warnings.contains("--keep 20") && warnings.contains("16 patches"), "\(method)")
@@ -248,6 +249,9 @@ import Testing
         try refuses(["--method", "linear", "--set", "inputs=3", "--set", "outputs=3"], ["linear", "--weights"])
         try refuses(CompressTests.pooling + ["--keep", "3"], ["--keep 3", "spatial-pool takes no budget"])
         try refuses(["--method", "divprune", "--keep", "0"], ["\"keep\" must be from 1"])
+        for share in ["0%", "101%", "0x10%", "many"] {
+            try refuses(["--method", "divprune", "--keep", share], ["--keep \(share)", "a share such as 25%"])
+        }
         try refuses(["--method", "visionzip", "--keep", "-2"], ["a budget from 1 on", "not -2"])
         try refuses(
             ["--method", "visionzip", "--keep", "3", "--set", "dominant=2"],

@@ -95,7 +95,9 @@ struct QuestionRunTests {
         }
         let methods = ["random", "average-pool", "divprune", "fastv:layer=1", "mustdrop", "ficoco-vl"]
         let all = try scores(
-            methods.flatMap { ["--reducer", $0] } + ["--keep", "9", "--keep", "4", "--keep", "11%"])
+            methods.flatMap { ["--reducer", $0] } + [
+                "--keep", "9", "--keep", "4", "--keep", "11%", "--keep", "1", "--reducer", methods[0],
+            ])
         #expect(all.map(\.reducer) == methods.flatMap { [$0, $0, $0] })
         #expect(all.map(\.keep) == methods.flatMap { _ in [9, 4, 1] })
         for (name, lines) in zip(methods, stride(from: 0, to: all.count, by: 3).map { Array(all[$0..<$0 + 3]) }) {
@@ -134,6 +136,8 @@ struct QuestionRunTests {
             (["--reducer", "all:layer=1", "--keep", "4"], ["all:layer=1", "no options"]),
             (["--reducer", "random:sed=1", "--keep", "4"], ["sed", "known are seed"]),
             (["--reducer", "random:seed", "--keep", "4"], ["key=value"]),
+            (["--reducer", "random:", "--keep", "4"], ["random:", "key=value"]),
+            (["--reducer", "random", "--keep", "0x10%"], ["--keep 0x10%", "25%"]),
             (["--reducer", "fastv", "--keep", "4"], ["a decoder of 1 layers"]),
             (
                 ["--reducer", "visionzip:importance=class-token", "--keep", "4"],

@@ -27,8 +27,8 @@ struct CompressCommand: ParsableCommand {
     @Option(help: "Whose configuration and names (default: the method's first).")
     var layout: String?
 
-    @Option(parsing: .unconditional, help: "How many tokens of a picture are left.")
-    var keep: Int?
+    @Option(parsing: .unconditional, help: "How many tokens of a picture are left, or a share such as 25%.")
+    var keep: String?
 
     @Option(help: "A configuration key of the method, key=value; may be repeated.")
     var set: [String] = []
@@ -65,7 +65,8 @@ struct CompressCommand: ParsableCommand {
         try threads.apply()
         try Destinations.check(["--output": output, "--preview": preview], inputs: [input], weights: [weights])
         let source = try PatchSource(input, grid: grid, patchSize: patchSize)
-        let compressor = try compressor(for: source.tokens)
+        let keep = try keep.map { try tokenBudget($0, of: source.tokens.count) }
+        let compressor = try compressor(for: source.tokens, keeping: keep)
         let reduced = withoutGradient { compressor(source.tokens) }
         let provenance = TokenOrigins(reduced)
         var outputs: NamedTensors = [
@@ -98,9 +99,9 @@ struct CompressCommand: ParsableCommand {
     }
 
     /// The method, as far as it can take the tokens.
-    private func compressor(for tokens: VisualTokens) throws -> any Compressor {
+    private func compressor(for tokens: VisualTokens, keeping keep: Int?) throws -> any Compressor {
         let values = try configurationValues(set, of: "--set")
-        let compressor = try reducer(of: tokens, values) ?? module(of: tokens, values)
+        let compressor = try reducer(of: tokens, keeping: keep, values) ?? module(of: tokens, keeping: keep, values)
         // How many tokens come out may depend on the picture: it is here.
         if let problem = Reducers(tokens: [compressor]).problem(with: tokens) {
             throw CommandError("\(input): \(method): \(problem)")
@@ -109,7 +110,9 @@ struct CompressCommand: ParsableCommand {
     }
 
     /// A module of the catalogue.
-    private func module(of tokens: VisualTokens, _ options: [String: ConfigurationValue]) throws -> any Compressor {
+    private func module(
+        of tokens: VisualTokens, keeping keep: Int?, _ options: [String: ConfigurationValue]
+    ) throws -> any Compressor {
         var values = options
         let form = try PublishedModule(method, layout: layout).form
         if let keep {
@@ -153,7 +156,7 @@ struct CompressCommand: ParsableCommand {
     ///
     /// - Returns: nil where there is no such method.
     private func reducer(
-        of tokens: VisualTokens, _ options: [String: ConfigurationValue]
+        of tokens: VisualTokens, keeping keep: Int?, _ options: [String: ConfigurationValue]
     ) throws -> (any Compressor)? {
         guard let known = ReductionMethod.named(method) else { return nil }
         let form = ModuleCatalogue.entry(method)?.forms[0]

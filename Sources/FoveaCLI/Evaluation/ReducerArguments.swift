@@ -35,11 +35,11 @@ struct ReducerArguments: ParsableArguments {
         ///
         /// - Throws: `CommandError` for one that was named.
         func leaveOut(_ problem: any Error) throws {
-            try ReducerArguments.leaveOut(name, isOneOfAll: isOneOfAll, problem)
+            try ReducerArguments.leaveOut(name, isOneOfAll: isOneOfAll, "with \(keep) tokens: \(problem)")
         }
     }
 
-    private static func leaveOut(_ name: String, isOneOfAll: Bool, _ problem: any Error) throws {
+    private static func leaveOut(_ name: String, isOneOfAll: Bool, _ problem: String) throws {
         guard isOneOfAll else { throw CommandError("--reducer \(name): \(problem)") }
         Terminal.warn("\(name) is left out: \(problem)")
     }
@@ -57,10 +57,16 @@ struct ReducerArguments: ParsableArguments {
             throw CommandError("--reducer needs --keep: how many tokens of a picture are left, such as --keep 25%")
         }
         guard samples ?? 1 >= 1 else { throw CommandError("--samples \(samples!): expected is a number from 1 on") }
-        let names = reducers.flatMap { name in
-            name == "all" ? ReductionMethod.all.map { ($0.name, true) } : [(name, false)]
+        var names: [(name: String, isOneOfAll: Bool)] = []
+        for name in reducers {
+            let own = name == "all" ? ReductionMethod.all.map { ($0.name, true) } : [(name, false)]
+            names += own.filter { new in !names.contains { $0.name == new.0 } }
         }
-        let wanted = try budgets.map { try budget($0, of: place.grid.count) }
+        // The same number may have been given in two ways.
+        var wanted: [Int] = []
+        for keep in try budgets.map({ try budget($0, of: place.grid.count) }) where !wanted.contains(keep) {
+            wanted.append(keep)
+        }
         return try names.flatMap { name, isOneOfAll in
             let (method, options) = try method(name)
             do {
@@ -71,7 +77,7 @@ struct ReducerArguments: ParsableArguments {
                         isOneOfAll: isOneOfAll)
                 }
             } catch let error as ModuleInputError {
-                try Self.leaveOut(name, isOneOfAll: isOneOfAll, error)
+                try Self.leaveOut(name, isOneOfAll: isOneOfAll, "\(error)")
                 return []
             }
         }
@@ -94,18 +100,24 @@ struct ReducerArguments: ParsableArguments {
         return (method, try configurationValues(assignments, of: "--reducer \(argument):"))
     }
 
-    /// A number of tokens, or a share of n in per cent, rounded.
+    /// A number of tokens, or a share of n in per cent.
     private func budget(_ argument: String, of n: Int) throws -> Int {
-        let isDecimal = argument.dropLast().allSatisfy { $0.isNumber || $0 == "." }
-        if argument.hasSuffix("%"), isDecimal, let share = Double(argument.dropLast()), share > 0, share <= 100 {
-            return max(1, Int((share / 100 * Double(n)).rounded()))
-        }
-        guard let keep = Int(argument) else {
-            throw CommandError("--keep \(argument): expected is a number of tokens, or a share such as 25%, up to 100%")
-        }
+        let keep = try tokenBudget(argument, of: n)
         guard (1...n).contains(keep) else {
             throw CommandError("--keep \(argument): a picture has \(n) tokens; expected is 1 to \(n)")
         }
         return keep
     }
+}
+
+/// What `--keep` says: a number of tokens, or a share of n such as 25%, rounded and 1 at least.
+func tokenBudget(_ argument: String, of n: Int) throws -> Int {
+    let isDecimal = argument.dropLast().allSatisfy { $0.isNumber || $0 == "." }
+    if argument.hasSuffix("%"), isDecimal, let share = Double(argument.dropLast()), share > 0, share <= 100 {
+        return max(1, Int((share / 100 * Double(n)).rounded()))
+    }
+    guard let keep = Int(argument) else {
+        throw CommandError("--keep \(argument): expected is a number of tokens, or a share such as 25%, up to 100%")
+    }
+    return keep
 }
