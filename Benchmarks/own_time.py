@@ -48,7 +48,7 @@ def profiled(fovea, name, seconds, folder):
 def main():
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("names", nargs="+", metavar="NAME", help="of `prefill.NAME` and `replay.NAME`")
-    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--rounds", type=int, default=9)
     options.add_argument("--seconds", type=float, default=1.2, help="for each run")
     options.add_argument("--fovea", default=".build/release/fovea")
     options = options.parse_args()
