@@ -46,7 +46,7 @@ public struct CDPruner: TokenReducer {
         // A row for each picked token: what it takes from the gains of the others.
         var rows = [Double](repeating: 0, count: keep * n)
         var line = [Double](repeating: 0, count: n)
-        MatrixProduct.count(multiplyAdds: keep * (keep - 1) / 2 * n)
+        MatrixProduct.count(multiplyAdds: search(of: n))
         for pick in 0..<keep {
             var best = -1
             var highest = -Double.infinity
@@ -85,12 +85,14 @@ public struct CDPruner: TokenReducer {
 
     public func count(of n: Int) -> Int? { min(keep, n) }
 
-    /// Half of the products of all tokens with all; and the search, in which each token that is picked is taken out of all that come
-    /// later.
+    /// Half of the products of all tokens with all, and the search.
     public func cost(_ input: TokenShape) -> Cost {
         guard keep < input.count else { return Cost() }
-        return .cosines(input, keep) + Cost(multiplyAdds: keep * (keep - 1) / 2 * input.count)
+        return .cosines(input, keep) + Cost(multiplyAdds: search(of: input.count))
     }
+
+    /// The multiply-adds by which each token that is picked of n is taken out of all that come later.
+    private func search(of n: Int) -> Int { keep * (keep - 1) / 2 * n }
 }
 
 extension CDPruner {

@@ -27,8 +27,9 @@ public struct EncoderSignals: Sendable {
     func reduced(by reductions: [TokenReduction]) -> EncoderSignals {
         withoutGradient {
             EncoderSignals(
-                classAttention: classAttention.map {
-                    $0.transposed(1, 2).reduced(by: reductions.map { $0.inShares() }).transposed(1, 2)
+                classAttention: classAttention.map { attention in
+                    let n = attention.shape[2]
+                    return attention.transposed(1, 2).reduced(by: reductions.map { $0.sharingOut(n) }).transposed(1, 2)
                 },
                 keys: keys.map { $0.reduced(by: reductions) },
                 relevance: relevance.map { $0.unsqueezed(-1).reduced(by: reductions).squeezed(-1) })

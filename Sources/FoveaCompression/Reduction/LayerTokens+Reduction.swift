@@ -59,21 +59,16 @@ extension LayerTokens {
         var (numbers, marked): ([Int64], [Bool]) = ([], [])
         for (sample, (reduction, pictures)) in whole.enumerated() {
             let first = sample * count
-            let own = reduction.own?.doubles ?? [Double](repeating: 1, count: reduction.kept.count)
-            let merges = zip(reduction.merges, reduction.weights?.doubles ?? [])
             // A token belongs to whom it gives most of itself, in parts: what it gives away adds up to its size.
-            var given = [Double](repeating: 0, count: count)
-            for (place, token) in reduction.kept.enumerated() { if let token { given[token] += own[place] } }
-            for (merge, weight) in merges { given[merge.source] += weight }
-            func part(_ token: Int, _ weight: Double) -> Double {
-                given[token] > 0 ? weight / given[token] * sizes[first + token] : 0
+            let shares = reduction.shares(of: count)
+            var size = reduction.kept.enumerated().map { place, token in
+                token.map { shares.own[place] * sizes[first + $0] } ?? 0
             }
-            var size = reduction.kept.enumerated().map { place, token in token.map { part($0, own[place]) } ?? 0 }
             var sum = reduction.kept.map { _ in 0.0 }
             var weighed = sum
             var isMarked = reduction.kept.map { token in token.flatMap { token in marks?[first + token] } ?? false }
-            for (merge, weight) in merges {
-                size[merge.place] += part(merge.source, weight)
+            for (number, (merge, weight)) in zip(reduction.merges, reduction.weights?.doubles ?? []).enumerated() {
+                size[merge.place] += shares.merges[number] * sizes[first + merge.source]
                 sum[merge.place] += weight * sizes[first + merge.source] * positions[first + merge.source]
                 weighed[merge.place] += weight * sizes[first + merge.source]
                 if marks?[first + merge.source] == true { isMarked[merge.place] = true }

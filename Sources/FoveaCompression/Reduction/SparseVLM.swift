@@ -19,10 +19,16 @@ import Darwin
 ///
 /// The published code breaks ties of density by random noise; here the lower index wins.
 public struct SparseVLM: Module {
-    /// How many visual tokens remain, besides clusters of the others; nil where `target` says how many are left in all.
-    public let keep: Int?
-    /// How many tokens are left, clusters among them; nil where `keep` says how many remain.
-    public let target: Int?
+    /// What counts.
+    public enum Budget: Sendable, Equatable {
+        /// The visual tokens that remain; clusters of the others come on top.
+        case remaining(Int)
+        /// All that is left, clusters among them.
+        case total(Int)
+    }
+
+    /// How many visual tokens are left.
+    public let budget: Budget
     /// Whether dropped tokens are recycled into clusters.
     public let recycles: Bool
     /// In a decoder, the first layer that sees fewer.
@@ -36,7 +42,7 @@ public struct SparseVLM: Module {
         guard keep >= 1, layer >= 1 else {
             trap("SparseVLM", "a budget and a layer from 1 on are needed, not \(keep) and \(layer)")
         }
-        (self.keep, target) = (keep, nil)
+        budget = .remaining(keep)
         self.recycles = recycles
         self.layer = layer
     }
@@ -51,7 +57,7 @@ public struct SparseVLM: Module {
         guard target >= 1, layer >= 1 else {
             trap("SparseVLM", "a target and a layer from 1 on are needed, not \(target) and \(layer)")
         }
-        (keep, self.target) = (nil, target)
+        budget = .total(target)
         self.recycles = recycles
         self.layer = layer
     }
@@ -145,11 +151,14 @@ extension SparseVLM: AttentionCut {
 
     /// How many of n tokens remain, and how many clusters the others are recycled into.
     private func parts(of n: Int) -> (keep: Int, clusters: Int) {
-        guard keep ?? target! < n else { return (n, 0) }
         func clusters(besides keep: Int) -> Int { recycles ? recycled(of: n - keep) / 10 + 1 : 0 }
-        if let keep { return (keep, clusters(besides: keep)) }
-        let keep = (1...target!).last { $0 + clusters(besides: $0) == target! }
-        return keep.map { ($0, target! - $0) } ?? (target!, 0)
+        switch budget {
+        case .remaining(let keep): return keep < n ? (keep, clusters(besides: keep)) : (n, 0)
+        case .total(let count):
+            guard count < n else { return (n, 0) }
+            let keep = (1...count).last { $0 + clusters(besides: $0) == count } ?? count
+            return (keep, count - keep)
+        }
     }
 
     /// How many of so many dropped tokens are recycled.

@@ -157,22 +157,29 @@ public struct TokenReduction: Sendable {
             ? .product(places, sources, width) : Cost(multiplyAdds: merges * width)
     }
 
-    /// The same with weights that add up to 1 over the places of each token that is left: what adds up, such as attention, is then
-    /// shared out.
-    func inShares() -> TokenReduction {
-        guard !isSelection else { return self }
-        let own = self.own?.doubles ?? [Double](repeating: 1, count: kept.count)
-        let weights = self.weights?.doubles ?? []
-        var given: [Int: Double] = [:]
-        for (place, token) in kept.enumerated() { if let token { given[token, default: 0] += own[place] } }
-        for (merge, weight) in zip(merges, weights) { given[merge.source, default: 0] += weight }
+    /// How much of each of n tokens goes to the places where they stand, and with each merge: what a token gives away adds up to 1.
+    func shares(of n: Int) -> (own: [Double], merges: [Double]) {
+        var own = self.own?.doubles ?? [Double](repeating: 1, count: kept.count)
+        var weights = self.weights?.doubles ?? []
+        var given = [Double](repeating: 0, count: n)
+        for (place, token) in kept.enumerated() { if let token { given[token] += own[place] } }
+        for (merge, weight) in zip(merges, weights) { given[merge.source] += weight }
         func share(_ token: Int?, _ weight: Double) -> Double {
-            guard let token, let total = given[token], total > 0 else { return 0 }
-            return weight / total
+            guard let token, given[token] > 0 else { return 0 }
+            return weight / given[token]
         }
+        for place in kept.indices { own[place] = share(kept[place], own[place]) }
+        for (number, merge) in merges.enumerated() { weights[number] = share(merge.source, weights[number]) }
+        return (own, weights)
+    }
+
+    /// The same with these shares as weights, for what adds up, such as attention.
+    func sharingOut(_ n: Int) -> TokenReduction {
+        guard !isSelection else { return self }
+        let shares = shares(of: n)
         var copy = self
-        copy.own = Tensor(kept.indices.map { share(kept[$0], own[$0]) }, shape: [kept.count])
-        copy.weights = Tensor(zip(merges, weights).map { share($0.source, $1) }, shape: [merges.count])
+        copy.own = Tensor(shares.own, shape: [kept.count])
+        copy.weights = Tensor(shares.merges, shape: [merges.count])
         return copy
     }
 

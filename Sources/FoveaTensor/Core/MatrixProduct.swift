@@ -71,7 +71,6 @@ package enum MatrixProduct {
         let isFewRows = products == 1 && a.run == 0 && isForFewRows(m, n, k, a, b)
         let isBLAS =
             table.prefers_blas != 0 && k > 0 && !isFewRows && !b.isBFloat16 && a.isForBLAS(m, k) && b.isForBLAS(k, n)
-        let panel = type == 0 ? table.panel.0 : table.panel.1
         let cuts = products == 1 && !isFewRows && !isBLAS ? stretches(m, n, k, a) : 1
         if cuts > 1 {
             multiply(m, n, k, a, b, inStretches: cuts, addend: addend, into: c, stride: stride, dtype)
@@ -81,9 +80,7 @@ package enum MatrixProduct {
         // Whether all have one B, and even steps between their A and their C.
         let sharesB = batch.rank <= 1 && batch[0].steps.1 == 0
         let inPieces = type == 0 && !isFewRows && isForPieces(n, k)
-        let grid = Grid(
-            products, m, n, k, panel: panel, threads: threads, sharesB: sharesB,
-            packing: inPieces && table.has_pieces != 0 ? 64 : 8)
+        let grid = ProductGrid(products, m, n, k, dtype, threads: threads, sharesB: sharesB, inPieces: inPieces)
         var whole = Self.product(
             grid.largest.rows, grid.largest.columns, k, a, b, addend: addend, into: c, stride: stride)
         whole.a_group = batch[0].steps.0
@@ -169,9 +166,8 @@ package enum MatrixProduct {
         func stretch(_ cut: Int) -> Range<Int> { k / run * cut / cuts * run..<k / run * (cut + 1) / cuts * run }
         let longest = (0..<cuts).map { stretch($0).count }.max()!
         let inPieces = dtype.kernelIndex == 0 && isForPieces(n, k)
-        let grid = Grid(
-            cuts, m, n, longest, panel: dtype.kernelIndex == 0 ? table.panel.0 : table.panel.1, threads: Workers.count,
-            sharesB: false, packing: inPieces && table.has_pieces != 0 ? 64 : 8)
+        let grid = ProductGrid(
+            cuts, m, n, longest, dtype, threads: Workers.count, sharesB: false, inPieces: inPieces)
         var whole = Self.product(
             grid.largest.rows, grid.largest.columns, longest, a, b, addend: nil, into: c, stride: stride)
         whole.in_pieces = inPieces ? 1 : 0
@@ -229,74 +225,6 @@ extension MatrixProduct.Operand {
     /// The last two axes of a tensor.
     init(pointer: UnsafeRawPointer, _ tensor: borrowing Tensor) {
         self.init(pointer: pointer, row: tensor.stride(fromLast: 1), column: tensor.stride(fromLast: 0))
-    }
-}
-
-/// How products of one shape are shared: each in a grid of tiles, and so many tiles to a chunk of work.
-private struct Grid {
-    private let m: Int
-    private let n: Int
-    private let panel: Int
-    private var down = 1
-    private var across = 1
-
-    /// Multiply-adds that are worth waking a worker for: a few microseconds.
-    private static let chunkWork = 1 << 18
-
-    /// So many columns the kernels pack at a time.
-    private static let strip = 512
-
-    /// - Parameter packing: the multiply-adds that take as long as packing one element.
-    init(_ products: Int, _ m: Int, _ n: Int, _ k: Int, panel: Int, threads: Int, sharesB: Bool, packing: Int) {
-        (self.m, self.n, self.panel) = (m, n, panel)
-        let work = m * n * k
-        // A large product is cut finer than there are threads, since one of them may be held up.
-        let wanted = work * products > Grid.chunkWork << 6 ? 2 * threads : threads
-        let tiles = min(work / Grid.chunkWork, (wanted + products - 1) / products)
-        let together = sharesB && tiles <= 1 ? (products + wanted - 1) / wanted : 1
-        grain = max(together, Grid.chunkWork / max(1, work))
-        guard tiles > 1 else { return }
-        let panels = (n + panel - 1) / panel
-        func best(_ tiles: Int) -> (down: Int, across: Int, cost: Int) {
-            var best = (down: 1, across: 1, cost: Int.max)
-            for down in 1...tiles {
-                let across = min((tiles + down - 1) / down, panels)
-                guard across * down >= min(tiles, panels) else { continue }
-                // The largest tile times their number; and each tile packs its own columns, and its rows for each strip of them.
-                let columns = (panels + across - 1) / across * panel
-                let strips = across * ((columns + Grid.strip - 1) / Grid.strip)
-                let cost = ((m + down - 1) / down * columns * down * across + packing * (n * down + m * strips)) * k
-                if cost < best.cost { best = (down, across, cost) }
-            }
-            return best
-        }
-        var chosen = best(tiles)
-        // Finer yet where that costs next to nothing: a core may also be slower than another, by a factor of two where a stranger
-        // uses the other half of it.
-        if products == 1, work > Grid.chunkWork << 10 {
-            let finer = best(2 * tiles)
-            if finer.cost <= chosen.cost + chosen.cost / 32 { chosen = finer }
-        }
-        (down, across) = (chosen.down, chosen.across)
-    }
-
-    let grain: Int
-
-    var tiles: Int { down * across }
-
-    /// The rows and columns of a tile.
-    subscript(tile: Int) -> (Range<Int>, Range<Int>) {
-        let (row, column) = (tile / across, tile % across)
-        let panels = (n + panel - 1) / panel
-        return (
-            m * row / down..<m * (row + 1) / down,
-            panels * column / across * panel..<min(n, panels * (column + 1) / across * panel)
-        )
-    }
-
-    var largest: (rows: Int, columns: Int) {
-        let panels = (n + panel - 1) / panel
-        return ((m + down - 1) / down, min(n, (panels + across - 1) / across * panel))
     }
 }
 
