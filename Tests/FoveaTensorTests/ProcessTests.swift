@@ -66,6 +66,27 @@ struct ProcessTests {
         }
     }
 
+    // MARK: Caches
+
+    @Test("what is stored past the caches has the bits of what is not")
+    func pastCaches() async {
+        await #expect(processExitsWith: .success) {
+            let lastCache = Kernels.lastCache
+            for op in Op.catalogue {
+                for call in ShapedCall.large[op.name] ?? [] {
+                    for type in [DType.float64, .float32] {
+                        Kernels.lastCache = Int.max
+                        let computed = try Computation(op, call, type)
+                        let expected = computed()
+                        Kernels.lastCache = 0
+                        for (a, b) in zip(computed(), expected) { expectSameBits(a, b) }
+                    }
+                }
+            }
+            Kernels.lastCache = lastCache
+        }
+    }
+
     // MARK: Instruction sets
 
     @Test("every instruction set agrees with the references", arguments: ["base", "v3", "v4", "amx"])

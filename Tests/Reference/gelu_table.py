@@ -1,8 +1,10 @@
-"""Prints the table of Sources/CKernels/loops/gelu.h: q(t) = t·Φ(−t) as polynomials, one for each of 16 intervals.
+"""Prints the numbers of Sources/CKernels/loops/gelu.h, for float32.
 
-The intervals are those between floats u = 31/4 − t with the same exponent and the same three upper bits of the mantissa: half a
+First Φ(−t)·e^(t²/2) as P(t) / Q(t) up to t = 13.28, and e^(−w/2) around 0, with the errors before rounding.
+
+Then the table: q(t) = t·Φ(−t) as polynomials, one for each of 16 intervals. The intervals are those between floats u = 31/4 − t with the same exponent and the same three upper bits of the mantissa: half a
 unit wide up to t = 3.75, a quarter up to 5.75. The first has its centre at t = 0, where q is 0 and so is its polynomial. The
-coefficients are least squares on Chebyshev nodes in 40 digits, of the function relative to itself and, for a twentieth, of its
+coefficients are least squares on Chebyshev nodes in 50 digits, of the function relative to itself and, for a twentieth, of its
 slope relative to the larger of the two terms it consists of. So is what the table says of their errors: before rounding, in units
 of 2⁻²⁴.
 """
@@ -12,7 +14,8 @@ import re
 import mpmath
 import numpy
 
-mpmath.mp.dps = 40
+mpmath.mp.dps = 50
+TOP = mpmath.mpf("13.28")
 DEGREE = 7
 START = mpmath.mpf(31) / 4
 SLOPE_WEIGHT = mpmath.mpf(1) / 20
@@ -72,11 +75,61 @@ def fitted(index):
     return coefficients[::-1], [max(error) * 2**24 for error in zip(*errors)]
 
 
+def mills(t):
+    return tail(t) * mpmath.exp(t * t / 2)
+
+
+def fitted_mills(numerator=4, denominator=5, rounds=25, count=400):
+    """P and Q from the highest power down, and the worst error of P / Q: linear least squares for P − m·Q, again and again, with
+    the last round's Q as the scale and its errors as weights, which evens them out. Q(0) = 1."""
+    nodes = [TOP * ((1 - mpmath.cos(mpmath.pi * (2 * k + 1) / (2 * count))) / 2) ** 1.5 for k in range(count)]
+    values = [mills(t) for t in nodes]
+    scales, weights = [mpmath.mpf(1)] * count, [mpmath.mpf(1)] * count
+    best = None
+    for _ in range(rounds):
+        rows, targets = [], []
+        for t, value, scale, weight in zip(nodes, values, scales, weights):
+            unit = weight / (value * scale)
+            rows.append([t**k * unit for k in range(numerator + 1)] + [-value * t**k * unit for k in range(1, denominator + 1)])
+            targets.append(value * unit)
+        solution = list(mpmath.lu_solve(mpmath.matrix(rows), mpmath.matrix(targets)))
+        p, q = solution[numerator::-1], solution[:numerator:-1] + [mpmath.mpf(1)]
+        scales = [mpmath.polyval(q, t) for t in nodes]
+        errors = [abs(mpmath.polyval(p, t) / scale / value - 1) for t, scale, value in zip(nodes, scales, values)]
+        if best is None or max(errors) < best[2]:
+            best = (p, q, max(errors))
+        mean = sum(errors) / count
+        weights = [weight * mpmath.sqrt(error / mean + mpmath.mpf("1e-3")) for weight, error in zip(weights, errors)]
+        mean = sum(weights) / count
+        weights = [weight / mean for weight in weights]
+    return best
+
+
+def fitted_exponential(degree=5):
+    """(e^(−w/2) − 1) / w for |w| ≤ ln 2 from the highest power down, and the worst error relative to itself."""
+    half = mpmath.log(2) * mpmath.mpf("1.001")
+    nodes = [half * mpmath.cos(mpmath.pi * (2 * j + 1) / (16 * degree)) for j in range(8 * degree)]
+    values = [mpmath.expm1(-w / 2) / w for w in nodes]
+    rows = mpmath.matrix([[w**k / value for k in range(degree + 1)] for w, value in zip(nodes, values)])
+    coefficients = list(mpmath.lu_solve(rows, mpmath.matrix([1] * len(nodes))))[::-1]
+    return coefficients, max(abs(mpmath.polyval(coefficients, w) / value - 1) for w, value in zip(nodes, values))
+
+
+def print_density():
+    p, q, error = fitted_mills()
+    print(f"// P / Q, {float(error * 2**24):.2f}·2⁻²⁴ off at most, from the highest power down:")
+    print(f"// P {' '.join(literal(c) for c in p)}\n// Q {' '.join(literal(c) for c in q)}")
+    exponential, error = fitted_exponential()
+    print(f"// e^(−w/2) = 1 + w·(…), the brackets {float(error * 2**24):.2f}·2⁻²⁴ off at most:")
+    print(f"// {' '.join(literal(c) for c in exponential)}")
+
+
 def literal(number):
     return re.sub(r"\.?0+p", "p", float(numpy.float32(float(number))).hex()) + "f"
 
 
 def main():
+    print_density()
     fits = [fitted(index) for index in range(16)]
     value, slopes = (float(max(errors[part] for _, errors in fits)) for part in (0, 1))
     print(f"// q(t): the coefficients of each power, from the 7th down; {value:.2f}·2⁻²⁴ off at most, its slope {slopes:.1f}·2⁻²⁴.")

@@ -474,6 +474,12 @@ void ck_triangular_solve(int type, int right, int upper, int transpose, int m, i
 void *ck_take_scratch(size_t bytes);
 void ck_return_scratch(void *memory);
 
+// Copies without fetching what is overwritten, and past the caches. Other threads may look after `ck_finish_stores`.
+void ck_store_past_caches(void *y, const void *x, size_t bytes);
+void ck_finish_stores(void);
+// The bytes of the last cache that the first core has; SIZE_MAX where that is not known.
+size_t ck_last_cache(void);
+
 // MARK: What this thread records on
 
 extern _Thread_local void *ck_thread_tape;   // recording now

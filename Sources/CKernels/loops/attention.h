@@ -48,13 +48,9 @@ CK_WIDE static void CK_NAME2(attention_advance, TYPE)(struct CK_NAME2(attention_
             now = CK_SELECT(TYPE, x > now, x, now);
         }
         const VEC top = CK_SELECT(TYPE, now == lowest, (VEC){0}, now);
-        const VEC scale = CK_NAME2(exp_below_zero, TYPE)(before - top);
-        VEC total = *(VEC *)(sum + u) * scale;
-        for (size_t j = 0; j < keys; j++) {
-            VEC *x = (VEC *)(s + j * lanes + u);
-            *x = CK_NAME2(exp_below_zero, TYPE)(*x - top);
-            total += *x;
-        }
+        VEC scale = before - top;
+        CK_NAME2(exp_below_zero, TYPE)(&scale, 1);
+        const VEC total = *(VEC *)(sum + u) * scale + CK_NAME2(attention_exp, TYPE)(s + u, keys, lanes, top, 0);
         *(VEC *)(greatest + u) = now;
         *(VEC *)(block->top + u) = top;
         *(VEC *)(sum + u) = total;
@@ -70,7 +66,9 @@ CK_WIDE static void CK_NAME2(attention_keep, TYPE)(const struct CK_NAME2(attenti
         const VEC top = *(const VEC *)(block->top + u), inverse = *(const VEC *)(block->inverse + u);
         for (size_t first = 0; first < reach; first += KEYS) {
             const VEC then = *(const VEC *)(tops + first / KEYS * lanes + u);
-            const VEC factor = CK_NAME2(exp_below_zero, TYPE)(then - top) * inverse;
+            VEC factor = then - top;
+            CK_NAME2(exp_below_zero, TYPE)(&factor, 1);
+            factor *= inverse;
             const size_t end = reach - first < KEYS ? reach : first + KEYS;
             for (size_t j = first; j < end; j++) *(VEC *)(kept + j * lanes + u) *= factor;
         }
@@ -98,8 +96,9 @@ CK_WIDE static void CK_NAME2(attention_tap, TYPE)(const struct ck_attention *a, 
                 const size_t keys = reach - first < KEYS ? reach - first : KEYS;
                 const T *p = s + first * lanes, *then = tops + first / KEYS * lanes;
                 for (size_t u = 0; u < lanes; u += SPAN) {
-                    *(VEC *)(factor + u) = *(const VEC *)(weight + u) *
-                        CK_NAME2(exp_below_zero, TYPE)(*(const VEC *)(then + u) - *(const VEC *)(block->top + u));
+                    VEC since = *(const VEC *)(then + u) - *(const VEC *)(block->top + u);
+                    CK_NAME2(exp_below_zero, TYPE)(&since, 1);
+                    *(VEC *)(factor + u) = *(const VEC *)(weight + u) * since;
                 }
                 for (size_t j = 0; j < keys; j++, p += lanes) {
                     VEC total = {0};

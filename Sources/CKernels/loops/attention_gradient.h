@@ -58,39 +58,20 @@ CK_WIDE static void CK_NAME2(attention_slopes, TYPE)(const struct ck_attention *
         const VEC top = *(const VEC *)(block->top + u), inverse = *(const VEC *)(block->inverse + u);
         const size_t seen = u < unseen ? KEYS / 2 : keys;
         for (size_t j = seen; j < keys; j++) *(VEC *)(p + j * lanes + u) = *(VEC *)(ds + j * lanes + u) = (VEC){0};
-#define WEIGHT(at) \
-    (kept ? *(const VEC *)(kept + (at)) : CK_NAME2(exp_below_zero, TYPE)(*(const VEC *)(p + (at)) - top) * inverse)
+        const T *const weights = kept ? kept : p;
+        if (!kept) CK_NAME2(attention_exp, TYPE)(p + u, seen, lanes, top, &inverse);
+        VEC delta = *(const VEC *)(cotangent->delta + u);
+        for (size_t j = 0; isDropping && j < seen; j++) *(VEC *)(ds + j * lanes + u) *= *(const VEC *)(drop + j * lanes + u);
         if (isAll) {
-            VEC sum = {0};
-            for (size_t j = 0; j < seen; j++) {
-                const size_t at = j * lanes + u;
-                const VEC x = WEIGHT(at);
-                *(VEC *)(p + at) = x;
-                if (isDropping) *(VEC *)(ds + at) *= *(VEC *)(drop + at);
-                sum += x * *(VEC *)(ds + at);
-            }
-            for (size_t j = 0; j < seen; j++) {
-                const size_t at = j * lanes + u;
-                *(VEC *)(ds + at) = *(VEC *)(p + at) * (*(VEC *)(ds + at) - sum);
-                if (isDropping) *(VEC *)(p + at) *= *(VEC *)(drop + at);
-            }
-            continue;
+            delta = (VEC){0};
+            for (size_t j = 0; j < seen; j++) delta += *(const VEC *)(weights + j * lanes + u) * *(const VEC *)(ds + j * lanes + u);
         }
-        const VEC delta = *(const VEC *)(cotangent->delta + u);
         for (size_t j = 0; j < seen; j++) {
             const size_t at = j * lanes + u;
-            const VEC x = WEIGHT(at);
-            VEC dx = *(VEC *)(ds + at);
-            VEC dropped = x;
-            if (isDropping) {
-                const VEC d = *(VEC *)(drop + at);
-                dx *= d;
-                dropped *= d;
-            }
-            *(VEC *)(p + at) = dropped;
-            *(VEC *)(ds + at) = x * (dx - delta);
+            const VEC x = *(const VEC *)(weights + at);
+            *(VEC *)(ds + at) = x * (*(const VEC *)(ds + at) - delta);
+            *(VEC *)(p + at) = isDropping ? x * *(const VEC *)(drop + at) : x;
         }
-#undef WEIGHT
     }
 }
 

@@ -324,16 +324,33 @@ CK_WIDE static void CK_NAME2(attention_scores, TYPE)(const struct ck_attention *
     }
 }
 
+// One lane's exponentials, and their sum: s = exp(s − top) for `keys` vectors, each `lanes` after the one before; times `inverse`
+// where that is given, and then without a sum.
+CK_INLINE CK_WIDE VEC CK_NAME2(attention_exp, TYPE)(T *s, size_t keys, size_t lanes, VEC top, const VEC *inverse) {
+    VEC sum = {0};
+    size_t j = 0;
+#define STEP(count) do { \
+    VEC e[CK_EXPONENTIALS]; \
+    CK_UNROLL for (size_t i = 0; i < count; i++) e[i] = *(const VEC *)(s + (j + i) * lanes) - top; \
+    CK_NAME2(exp_below_zero, TYPE)(e, count); \
+    CK_UNROLL for (size_t i = 0; i < count; i++) { \
+        *(VEC *)(s + (j + i) * lanes) = inverse ? e[i] * *inverse : e[i]; \
+        if (!inverse) sum += e[i]; \
+    } \
+} while (0)
+    for (; j + CK_EXPONENTIALS <= keys; j += CK_EXPONENTIALS) STEP(CK_EXPONENTIALS);
+    for (; j < keys; j++) STEP(1);
+#undef STEP
+    return sum;
+}
+
 // s = exp(s − top) · inverse: the scores become attention.
 CK_WIDE static void CK_NAME2(attention_weights, TYPE)(const struct CK_NAME2(attention_block, TYPE) *block, size_t keys,
                                                       T *s) {
     const size_t lanes = block->lanes;
     for (size_t u = 0; u < lanes; u += SPAN) {
         const VEC top = *(const VEC *)(block->top + u), inverse = *(const VEC *)(block->inverse + u);
-        for (size_t j = 0; j < keys; j++) {
-            VEC *x = (VEC *)(s + j * lanes + u);
-            *x = CK_NAME2(exp_below_zero, TYPE)(*x - top) * inverse;
-        }
+        CK_NAME2(attention_exp, TYPE)(s + u, keys, lanes, top, &inverse);
     }
 }
 

@@ -1,10 +1,80 @@
 // GELU x·Φ(x), and its slope Φ(x) + x·φ(x).
-//
-// With t = |x| and q(t) = t·Φ(−t), the value is max(x, 0) − q; the slope is q′ below 0, and 1 less that above. In float32 q is a
-// polynomial of degree 7 in each of 16 intervals, whose coefficients are looked up in registers where the instruction set can:
-// half of the multiply-adds that an exponential takes with what goes with it. The first interval has 0 as its centre and q(0) = 0,
-// so that the smallest values keep their digits. The intervals end at t = 5.75: above it the value is x to the last digit and the
-// slope 1 to the last but one; what is below takes another way.
+
+#define GELU_LANES (CK_VECTOR / sizeof(float))
+#define GELU_VECTORS 2  // side by side, so that one does not wait for the other's sums
+#define GELU_BLOCK (GELU_VECTORS * GELU_LANES)
+#define GELU_EACH CK_UNROLL for (int i = 0; i < GELU_VECTORS; i++)
+
+// For every x. With t = |x| and q(t) = t·Φ(−t), the value is max(x, 0) − q; the slope is q′ below 0, and 1 less that above.
+// Φ(−t) = e^(−t²/2)·m, m = P(t) / Q(t): polynomials of degrees 4 and 5, 0.09·2⁻²⁴ off at most, relative to itself, up to where
+// Φ is below the normal numbers. Above 0, m comes as ½ + (P − Q/2) / Q, so that ½ has no share in what roundings there are of P and
+// Q; far below 0 nothing would be left of its digits. One exponential serves value and slope. `slope` may be NULL.
+// Tests/Reference/gelu_table.py prints the coefficients.
+CK_INLINE CK_WIDE void gelu_anywhere(const vector_f32 *x, vector_f32 *y, vector_f32 *slope) {
+    const vector_f32 zero = {0}, one = zero + 1.0f, top = zero + 13.28f;
+    vector_f32 far[GELU_VECTORS], t[GELU_VECTORS], square[GELU_VECTORS], rest[GELU_VECTORS];
+    vector_f32 shifted[GELU_VECTORS], w[GELU_VECTORS], e[GELU_VECTORS], m[GELU_VECTORS], q[GELU_VECTORS];
+    GELU_EACH {
+        // −∞ stays infinite in the product with Φ, which makes it NaN.
+        far[i] = (vector_f32)((integers_f32)CK_SELECT(f32, x[i] > top, top, x[i]) & 0x7FFFFFFF);
+        t[i] = CK_SELECT(f32, far[i] > top, top, far[i]);
+    }
+#if CK_VECTOR == 16  // no fused multiply-add: a square of 12 bits is exact
+    GELU_EACH {
+        const vector_f32 upper = (vector_f32)((integers_f32)t[i] & ~0xFFF);
+        square[i] = upper * upper;
+        rest[i] = (t[i] - upper) * (t[i] + upper);
+    }
+#else
+    GELU_EACH square[i] = t[i] * t[i];
+    GELU_EACH rest[i] = t[i] * t[i] - square[i];
+#endif
+    // e^(−t²/2) = 2^(−n)·e^(−w/2), w = t² − n·2·ln 2
+    GELU_EACH shifted[i] = square[i] * 0x1.715476p-1f + 0x1.8p+23f;
+#if CK_VECTOR == 16
+    const float upper_part = 0x1.62e4p+0f, lower_part = 0x1.7f7d1cp-19f;
+#else
+    const float upper_part = 0x1.62e43p+0f, lower_part = -0x1.05c61p-28f;
+#endif
+    GELU_EACH {
+        const vector_f32 n = shifted[i] - 0x1.8p+23f;
+        w[i] = (square[i] - n * upper_part) - n * lower_part;
+    }
+    GELU_EACH w[i] += rest[i];
+    GELU_EACH e[i] = w[i] * 0x1.6be492p-16f - 0x1.123d4p-12f;
+    GELU_EACH e[i] = e[i] * w[i] + 0x1.55568ep-9f;
+    GELU_EACH e[i] = e[i] * w[i] - 0x1.55547ep-6f;
+    GELU_EACH e[i] = e[i] * w[i] + 0x1.fffffep-4f;
+    GELU_EACH e[i] = e[i] * w[i] - 0.5f;
+    GELU_EACH shifted[i] = (vector_f32)(0x3F800000 - ((integers_f32)shifted[i] << 23));
+    GELU_EACH e[i] = (e[i] * w[i]) * shifted[i] + shifted[i];
+    GELU_EACH m[i] = t[i] * 0x1.0766ccp-8f + 0x1.477f5cp-5f;
+    GELU_EACH m[i] = m[i] * t[i] + 0x1.734716p-3f;
+    GELU_EACH m[i] = m[i] * t[i] + 0x1.be1dfcp-2f;
+    GELU_EACH m[i] = m[i] * t[i];
+    GELU_EACH q[i] = t[i] * 0x1.4a1ec4p-7f + 0x1.9a7ccep-4f;
+    GELU_EACH q[i] = q[i] * t[i] + 0x1.db7972p-2f;
+    GELU_EACH q[i] = q[i] * t[i] + 0x1.31c4a2p+0f;
+    GELU_EACH q[i] = q[i] * t[i] + 0x1.ab512ep+0f;
+    GELU_EACH q[i] = q[i] * t[i];
+    GELU_EACH {
+        const integers_f32 is_positive = (integers_f32)x[i] >= 0;  // of the sign's bit: no unit for floats is needed
+        m[i] += CK_SELECT(f32, is_positive, q[i] * -0.5f, zero + 0.5f);
+        m[i] = m[i] / (q[i] + 1.0f) + CK_SELECT(f32, is_positive, zero + 0.5f, zero);
+    }
+    GELU_EACH {
+        const integers_f32 is_positive = (integers_f32)x[i] >= 0;
+        y[i] = CK_SELECT(f32, is_positive, x[i], zero) - (far[i] * e[i]) * m[i];
+        const vector_f32 derivative = e[i] * (m[i] - t[i] * 0x1.988454p-2f);
+        if (slope) slope[i] = CK_SELECT(f32, is_positive, one - derivative, derivative);
+    }
+}
+
+#if CK_VECTOR == 64
+
+// Where sixteen numbers can be looked up in one instruction, q is a polynomial of degree 7 in each of 16 intervals: half of the
+// multiply-adds, and no division. The first interval has 0 as its centre and q(0) = 0, so that the smallest values keep their
+// digits. The intervals end at t = 5.75; what is beyond takes the way above.
 
 // q(t): the coefficients of each power, from the 7th down; 0.20·2⁻²⁴ off at most, its slope 5.3·2⁻²⁴.
 // Printed by Tests/Reference/gelu_table.py, which tells what the intervals are.
@@ -37,18 +107,14 @@ static const float gelu_tail[8][16] = {
 
 #define GELU_END 0x1.7p+2f
 #define GELU_START 7.75f
-#define GELU_LANES (CK_VECTOR / sizeof(float))
-#define GELU_VECTORS (CK_VECTOR == 32 ? 1 : 2)  // 16 registers do not hold what two need
-#define GELU_BLOCK (GELU_VECTORS * GELU_LANES)
 
-// GELU_VECTORS of them at a time, so that one does not wait for the other's sums; `slope` may be NULL. The first 8 bits of a lane
-// of `far` are not 0 where an x of that lane is beyond the intervals, or NaN, and then what becomes of it means nothing.
-CK_INLINE CK_WIDE void gelu_vectors(const vector_f32 *x, vector_f32 *y, vector_f32 *slope, integers_f32 *far) {
+// The first 8 bits of a lane of `far` are not 0 where an x of that lane is beyond the intervals, or NaN, and then what becomes of
+// it means nothing.
+CK_INLINE CK_WIDE void gelu_near(const vector_f32 *x, vector_f32 *y, vector_f32 *slope, integers_f32 *far) {
     const vector_f32 zero = {0}, one = zero + 1.0f;
     vector_f32 s[GELU_VECTORS], q[GELU_VECTORS], derivative[GELU_VECTORS];
     integers_f32 interval[GELU_VECTORS];
-    CK_UNROLL
-    for (int i = 0; i < GELU_VECTORS; i++) {
+    GELU_EACH {
         const vector_f32 t = (vector_f32)((integers_f32)x[i] & 0x7FFFFFFF);
         const integers_f32 u = (integers_f32)(GELU_START - t);
         *far |= u ^ 0x40000000;
@@ -59,66 +125,54 @@ CK_INLINE CK_WIDE void gelu_vectors(const vector_f32 *x, vector_f32 *y, vector_f
     }
     CK_UNROLL
     for (int k = 1; k < 8; k++) {
-        CK_UNROLL
-        for (int i = 0; i < GELU_VECTORS; i++) {
+        GELU_EACH {
             if (slope) derivative[i] = k == 1 ? q[i] : derivative[i] * s[i] + q[i];
             q[i] = q[i] * s[i] + look_up_f32(gelu_tail[k], interval[i]);
         }
     }
-    CK_UNROLL
-    for (int i = 0; i < GELU_VECTORS; i++) {
-        const integers_f32 is_positive = (integers_f32)x[i] >= 0;  // of the sign's bit: no unit for floats is needed
+    GELU_EACH {
+        const integers_f32 is_positive = (integers_f32)x[i] >= 0;
         y[i] = CK_SELECT(f32, is_positive, x[i], zero) - q[i];
         if (slope) slope[i] = CK_SELECT(f32, is_positive, one - derivative[i], derivative[i]);
     }
 }
 
-// What lies below the intervals. The slope's second term is 0 at −∞.
-static __attribute__((noinline)) void gelu_values_below(const float *restrict x, float *restrict y) {
-    for (size_t l = 0; l < GELU_BLOCK; l++) {
-        float density;
-        const float value = x[l] * ck_normal_tail_f32(-x[l], &density);
-        y[l] = x[l] < -GELU_END ? value : y[l];
-    }
-}
-static __attribute__((noinline)) void gelu_slopes_below(const float *restrict x, float *restrict slope) {
-    for (size_t l = 0; l < GELU_BLOCK; l++) {
-        float density;
-        const float tail = ck_normal_tail_f32(-x[l], &density);
-        const float both = x[l] < -40.0f ? tail : tail + x[l] * density;
-        slope[l] = x[l] < -GELU_END ? both : slope[l];
+// The lanes beyond the intervals alone: what becomes of an x must not depend on what lies beside it.
+static __attribute__((noinline)) CK_WIDE void gelu_far(const float *x, float *y, float *slope) {
+    vector_f32 xs[GELU_VECTORS], ys[GELU_VECTORS], slopes[GELU_VECTORS];
+    GELU_EACH xs[i] = *(const vector_f32 *)(x + i * GELU_LANES);
+    gelu_anywhere(xs, ys, slopes);
+    GELU_EACH {
+        const integers_f32 is_near = (vector_f32)((integers_f32)xs[i] & 0x7FFFFFFF) <= GELU_END;
+        vector_f32 *const to = (vector_f32 *)(y + i * GELU_LANES);
+        *to = CK_SELECT(f32, is_near, *to, ys[i]);
+        if (!slope) continue;
+        vector_f32 *const slopes_to = (vector_f32 *)(slope + i * GELU_LANES);
+        *slopes_to = CK_SELECT(f32, is_near, *slopes_to, slopes[i]);
     }
 }
 
-static __attribute__((noinline)) CK_WIDE void gelu_far(const float *restrict x, float *restrict y, float *restrict slope) {
-    const vector_f32 one = (vector_f32){0} + 1.0f;
-    integers_f32 is_below = {0};
-    for (size_t l = 0; l < GELU_BLOCK; l += GELU_LANES) {
-        const vector_f32 xs = *(const vector_f32 *)(x + l);
-        const integers_f32 is_within = xs <= GELU_END;
-        is_below |= xs < -GELU_END;
-        *(vector_f32 *)(y + l) = CK_SELECT(f32, is_within, *(vector_f32 *)(y + l), xs);
-        if (!slope) continue;
-        const vector_f32 above = CK_SELECT(f32, xs == xs, one, xs);
-        *(vector_f32 *)(slope + l) = CK_SELECT(f32, is_within, *(vector_f32 *)(slope + l), above);
-    }
-    if (__builtin_reduce_or(is_below) == 0) return;
-    gelu_values_below(x, y);
-    if (slope) gelu_slopes_below(x, slope);
-}
+#undef GELU_END
+#undef GELU_START
+
+#endif
 
 CK_INLINE CK_WIDE void gelu_block(const float *restrict x, float *restrict y, float *restrict slope) {
     vector_f32 xs[GELU_VECTORS], ys[GELU_VECTORS], slopes[GELU_VECTORS];
+    GELU_EACH xs[i] = *(const vector_f32 *)(x + i * GELU_LANES);
+#if CK_VECTOR == 64
     integers_f32 far = {0};
-    CK_UNROLL
-    for (int i = 0; i < GELU_VECTORS; i++) xs[i] = *(const vector_f32 *)(x + i * GELU_LANES);
-    gelu_vectors(xs, ys, slope ? slopes : 0, &far);
-    CK_UNROLL
-    for (int i = 0; i < GELU_VECTORS; i++) {
+    gelu_near(xs, ys, slope ? slopes : 0, &far);
+#else
+    gelu_anywhere(xs, ys, slope ? slopes : 0);
+#endif
+    GELU_EACH {
         *(vector_f32 *)(y + i * GELU_LANES) = ys[i];
         if (slope) *(vector_f32 *)(slope + i * GELU_LANES) = slopes[i];
     }
+#if CK_VECTOR == 64
     if (__builtin_expect(__builtin_reduce_or((far & ~0xFFFFFF) != 0) != 0, 0)) gelu_far(x, y, slope);
+#endif
 }
 
 CK_INLINE CK_WIDE void gelu_row(const float *restrict x, ptrdiff_t stride, float *restrict y, float *restrict slope,
@@ -141,8 +195,7 @@ CK_INLINE CK_WIDE void gelu_row(const float *restrict x, ptrdiff_t stride, float
 static CK_WIDE void gelu_f32(const void *x, ptrdiff_t stride, void *y, size_t n) { gelu_row(x, stride, y, 0, n); }
 static CK_WIDE void gelu_with_slope_f32(const void *x, void *y, void *slope, size_t n) { gelu_row(x, 1, y, slope, n); }
 
-#undef GELU_END
-#undef GELU_START
+#undef GELU_EACH
 #undef GELU_LANES
 #undef GELU_VECTORS
 #undef GELU_BLOCK

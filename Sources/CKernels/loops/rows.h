@@ -10,23 +10,30 @@ CK_INLINE void CK_NAME2(ask_for_next, TYPE)(const T *x, size_t columns, size_t i
 // y = e^(x − top) with top = max x, and the sum of y. NaN makes the sum NaN.
 CK_INLINE CK_WIDE T CK_NAME2(exp_row, TYPE)(const T *restrict x, T *restrict y, size_t n, T top) {
     typedef CK_NAME2(vector, TYPE) vector;
-    const size_t width = CK_VECTOR / sizeof(T);
-    vector sums[LANES * sizeof(T) / CK_VECTOR] __attribute__((aligned(CK_VECTOR))) = {0};
+    enum { WIDTH = CK_VECTOR / sizeof(T), BESIDE = LANES / WIDTH < CK_EXPONENTIALS ? LANES / WIDTH : CK_EXPONENTIALS };
+    vector sums[LANES / WIDTH] __attribute__((aligned(CK_VECTOR))) = {0};
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
         CK_NAME2(ask_for_next, TYPE)(x, n, i);
         CK_UNROLL
-        for (size_t l = 0; l < LANES; l += width) {
-            const vector e = CK_NAME2(exp_below_zero, TYPE)(*(const vector *)(x + i + l) - top);
-            *(vector *)(y + i + l) = e;
-            sums[l / width] += e;
+        for (size_t l = 0; l < LANES / WIDTH; l += BESIDE) {
+            vector e[BESIDE];
+            CK_UNROLL
+            for (size_t k = 0; k < BESIDE; k++) e[k] = *(const vector *)(x + i + (l + k) * WIDTH) - top;
+            CK_NAME2(exp_below_zero, TYPE)(e, BESIDE);
+            CK_UNROLL
+            for (size_t k = 0; k < BESIDE; k++) {
+                *(vector *)(y + i + (l + k) * WIDTH) = e[k];
+                sums[l + k] += e[k];
+            }
         }
     }
-    for (size_t l = 0; i < n; i += width, l++) {
-        const size_t count = n - i < width ? n - i : width;
-        T rest[CK_VECTOR / sizeof(T)];
-        for (size_t j = 0; j < width; j++) rest[j] = j < count ? x[i + j] - top : -(T)INFINITY;
-        const vector e = CK_NAME2(exp_below_zero, TYPE)(*(const vector *)rest);
+    for (size_t l = 0; i < n; i += WIDTH, l++) {
+        const size_t count = n - i < WIDTH ? n - i : WIDTH;
+        T rest[WIDTH];
+        for (size_t j = 0; j < WIDTH; j++) rest[j] = j < count ? x[i + j] - top : -(T)INFINITY;
+        vector e = *(const vector *)rest;
+        CK_NAME2(exp_below_zero, TYPE)(&e, 1);
         CK_NAME2(store_lanes, TYPE)(y + i, e, count);
         sums[l] += e;
     }

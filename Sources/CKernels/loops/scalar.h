@@ -39,13 +39,12 @@ static inline float ck_exp_f32(float x) {
            ck_from_bits((uint32_t)(exponent - half + 127) << 23);
 }
 
-// e^(x + rest) for x ≤ 0 and a rest of a few roundings of x; 0 below the normal numbers. Cheaper than the above, since
-// one factor 2ⁿ suffices.
-static inline float ck_exp_negative_f32(float x, float rest) {
+// eˣ for x ≤ 0; 0 below the normal numbers. Cheaper than the above, since one factor 2ⁿ suffices.
+static inline float ck_exp_negative_f32(float x) {
     const float shifted = x * 0x1.715476p+0f + 0x1.8p+23f;
     const float n = shifted - 0x1.8p+23f;
     float r = x - n * 0x1.62e400p-1f;
-    r = r - n * 0x1.7f7d1cp-20f + rest;
+    r = r - n * 0x1.7f7d1cp-20f;
     const float y = ck_exp_core(r) * ck_from_bits((ck_bits(shifted) << 23) + 0x3F800000u);
     return x < -87.0f ? 0.0f : y;
 }
@@ -72,31 +71,10 @@ static inline float ck_erf_f32(float x) {
     q = q * b + 0x1.44e79ep-1f;
     q = q * b + 0x1.210938p+0f;
     q = q * b - 0x1.97eadep-14f;
-    float large = 1.0f - ck_exp_negative_f32(-q, 0.0f);
+    float large = 1.0f - ck_exp_negative_f32(-q);
     large = x < 0 ? -large : large;
     const float y = a < 0.92f ? small : large;
     return x != x ? x : y;
-}
-
-// Φ(−t) and φ(t), the normal distribution's tail and density, for t ≥ 5.9: exp(−t²/2)·q(1 / (1 + 0.3·t)) with a polynomial
-// q. Beyond 14 both are 0. One exponential serves both.
-static inline float ck_normal_tail_f32(float t, float *density) {
-    t = t > 14.0f ? 14.0f : t;
-    const float square = t * t;
-    const float rest = t * t - square;  // what the rounding left, where the instruction set has fused multiply-adds
-    const float e = ck_exp_negative_f32(-0.5f * square, -0.5f * rest);
-    const float r = 1.0f / (1.0f + 0.3f * t);
-    float q = 0x1.3a66a2p-5f;
-    q = q * r - 0x1.5a75b2p-3f;
-    q = q * r + 0x1.d44fdap-3f;
-    q = q * r - 0x1.396872p-4f;
-    q = q * r + 0x1.23ed00p-3f;
-    q = q * r + 0x1.83d00ap-4f;
-    q = q * r + 0x1.f36374p-4f;
-    q = q * r + 0x1.e96bd4p-4f;
-    q = q * r + 0x1.e16ea2p-18f;
-    *density = e * 0x1.988454p-2f;
-    return e * q;
 }
 
 // tanh x: an odd polynomial near zero, 1 − 2 / (e²ˣ + 1) beyond.

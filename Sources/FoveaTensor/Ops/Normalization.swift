@@ -152,11 +152,14 @@ public func layerNorm(_ x: Tensor, weight: Tensor? = nil, bias: Tensor? = nil, e
             y.write { target in
                 mean.write { mean in
                     rstd.write { rstd in
-                        y.forEachBlock(columns: columns) { first, rows in
-                            let start = first * columns * size
-                            forward(
-                                x + start, weight, bias, epsilon, target + start, mean + first * size,
-                                rstd + first * size, rows, columns)
+                        let width = columns * size
+                        y.forEachBlock(columns: columns) { first, count in
+                            Kernels.fill(target, first..<first + count, of: rows, bytes: width) { some, target in
+                                let first = some.lowerBound
+                                forward(
+                                    x + first * width, weight, bias, epsilon, target, mean + first * size,
+                                    rstd + first * size, some.count, columns)
+                            }
                         }
                     }
                 }
@@ -182,15 +185,18 @@ public func layerNorm(_ x: Tensor, weight: Tensor? = nil, bias: Tensor? = nil, e
                         rstd.read { rstd in
                             dx.write { dx in
                                 parts.write { parts in
+                                    let width = columns * size
                                     parallelFor(blocks) { index in
                                         let first = index * block
-                                        let start = first * columns * size
-                                        let dweight = parts + index * columns * size
-                                        backward(
-                                            x + start, weight, mean + first * size, rstd + first * size, g + start,
-                                            dx + start, wantsWeight ? dweight : nil,
-                                            wantsBias ? dweight + blocks * columns * size : nil,
-                                            Swift.min(block, rows - first), columns)
+                                        let end = Swift.min(first + block, rows)
+                                        let dweight = parts + index * width
+                                        Kernels.fill(dx, first..<end, of: rows, bytes: width) { some, dx in
+                                            let first = some.lowerBound
+                                            backward(
+                                                x + first * width, weight, mean + first * size, rstd + first * size,
+                                                g + first * width, dx, wantsWeight ? dweight : nil,
+                                                wantsBias ? dweight + blocks * width : nil, some.count, columns)
+                                        }
                                     }
                                 }
                             }

@@ -44,9 +44,13 @@ public func rmsNorm(_ x: Tensor, weight: Tensor? = nil, epsilon: Double = 1e-6) 
         dense.read { x in
             y.write { target in
                 rstd.write { rstd in
-                    y.forEachBlock(columns: columns, grain: Kernels.grain) { first, rows in
-                        let start = first * columns * size
-                        forward(x + start, weight, epsilon, target + start, rstd + first * size, rows, columns)
+                    let width = columns * size
+                    y.forEachBlock(columns: columns, grain: Kernels.grain) { first, count in
+                        Kernels.fill(target, first..<first + count, of: rows, bytes: width) { some, target in
+                            let first = some.lowerBound
+                            forward(
+                                x + first * width, weight, epsilon, target, rstd + first * size, some.count, columns)
+                        }
                     }
                 }
             }
@@ -68,13 +72,16 @@ public func rmsNorm(_ x: Tensor, weight: Tensor? = nil, epsilon: Double = 1e-6) 
                     rstd.read { rstd in
                         dx.write { dx in
                             parts.write { parts in
+                                let width = columns * size
                                 parallelFor(blocks) { index in
                                     let first = index * block
-                                    let start = first * columns * size
-                                    backward(
-                                        x + start, weight, rstd + first * size, g + start, dx + start,
-                                        wantsWeight ? parts + index * columns * size : nil,
-                                        Swift.min(block, rows - first), columns)
+                                    let end = Swift.min(first + block, rows)
+                                    Kernels.fill(dx, first..<end, of: rows, bytes: width) { some, dx in
+                                        let first = some.lowerBound
+                                        backward(
+                                            x + first * width, weight, rstd + first * size, g + first * width, dx,
+                                            wantsWeight ? parts + index * width : nil, some.count, columns)
+                                    }
                                 }
                             }
                         }
