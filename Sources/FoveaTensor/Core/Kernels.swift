@@ -73,8 +73,9 @@ extension Tensor {
         let size = dtype.size
         x.read { source in
             y.write { target in
+                let total = grain == Kernels.grain ? y.count : 0  // those of a finer grain wait for arithmetic
                 parallelFor(y.count, grain: grain) { range in
-                    Kernels.fill(target, range, of: grain == Kernels.grain ? y.count : 0, bytes: size) { some, target in
+                    Kernels.fill(target, range, of: total, bytes: size) { some, target in
                         loop(source + some.lowerBound * size, 1, target, some.count)
                     }
                 }
