@@ -2,7 +2,8 @@
 
 First Φ(−t)·e^(t²/2) as P(t) / Q(t) up to t = 13.28, and e^(−w/2) around 0, with the errors before rounding.
 
-Then the table: q(t) = t·Φ(−t) as polynomials, one for each of 16 intervals. The intervals are those between floats u = 31/4 − t with the same exponent and the same three upper bits of the mantissa: half a
+Then the table: q(t) = t·Φ(−t) as polynomials, one for each of 16 intervals. The intervals are those between floats
+u = 31/4 − t with the same exponent and the same three upper bits of the mantissa: half a
 unit wide up to t = 3.75, a quarter up to 5.75. The first has its centre at t = 0, where q is 0 and so is its polynomial. The
 coefficients are least squares on Chebyshev nodes in 50 digits, of the function relative to itself and, for a twentieth, of its
 slope relative to the larger of the two terms it consists of. So is what the table says of their errors: before rounding, in units

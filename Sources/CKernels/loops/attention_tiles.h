@@ -324,7 +324,7 @@ CK_WIDE static void CK_NAME2(attention_scores, TYPE)(const struct ck_attention *
     }
 }
 
-// One lane's exponentials, and their sum: s = exp(s − top) for `keys` vectors, each `lanes` after the one before; times `inverse`
+// The exponentials of one vector of queries, and their sum: s = exp(s − top) for `keys` vectors, each `lanes` after the one before; times `inverse`
 // where that is given, and then without a sum.
 CK_INLINE CK_WIDE VEC CK_NAME2(attention_exp, TYPE)(T *s, size_t keys, size_t lanes, VEC top, const VEC *inverse) {
     VEC sum = {0};

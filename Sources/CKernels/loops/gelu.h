@@ -6,7 +6,7 @@
 #define GELU_EACH CK_UNROLL for (int i = 0; i < GELU_VECTORS; i++)
 
 // For every x. With t = |x| and q(t) = t·Φ(−t), the value is max(x, 0) − q; the slope is q′ below 0, and 1 less that above.
-// Φ(−t) = e^(−t²/2)·m, m = P(t) / Q(t): polynomials of degrees 4 and 5, 0.09·2⁻²⁴ off at most, relative to itself, up to where
+// Φ(−t) = e^(−t²/2)·m, m = P(t) / Q(t): polynomials of degrees 4 and 5, 0.08·2⁻²⁴ off at most, relative to itself, up to where
 // Φ is below the normal numbers. Above 0, m comes as ½ + (P − Q/2) / Q, so that ½ has no share in what roundings there are of P and
 // Q; far below 0 nothing would be left of its digits. One exponential serves value and slope. `slope` may be NULL.
 // Tests/Reference/gelu_table.py prints the coefficients.
