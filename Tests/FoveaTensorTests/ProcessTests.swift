@@ -1,11 +1,18 @@
 import CKernels
 import FoveaTensor
 import FoveaTestSupport
+import Synchronization
 import Testing
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Darwin)
+import Darwin
+#endif
 
 /// Tests of what a whole process shares: the workers, the table of loops, the counters of the storage pool.
 ///
-/// Tests run side by side in one process, those of other targets too, and none of this may change under a running op.
+/// Tests run side by side in one process, those of other targets too, and what one changes of this the others would work with.
 /// So each of these tests has a process of its own.
 @Suite("In a process of its own")
 struct ProcessTests {
@@ -63,6 +70,31 @@ struct ProcessTests {
                 }
                 for await result in group { expectSameBits(result, expected) }
             }
+        }
+    }
+
+    @Test("the number of workers may change while other threads run ops")
+    func resizing() async {
+        await #expect(processExitsWith: .success) {
+            let x = Tensor.uniform([300, 700], in: -2...2, key: RandomKey(seed: 6))
+            let turned = x.transposed(0, 1)
+            func results() -> [[UInt8]] { [(x + x).bytes(), matmul(x, turned).bytes()] }
+            let expected = results()
+            let changes = Atomic<Int>(0)
+            let isDone = Atomic<Bool>(false)
+            let thread = startThread {
+                while !isDone.load(ordering: .relaxed) {
+                    Workers.count = 1 + changes.add(1, ordering: .relaxed).newValue % 4
+                }
+            }
+            pthread_detach(try #require(thread))
+            var (wrong, rounds) = (0, 0)
+            while rounds < 100 || changes.load(ordering: .relaxed) < 100 {
+                if results() != expected { wrong += 1 }
+                rounds += 1
+            }
+            isDone.store(true, ordering: .relaxed)
+            #expect(wrong == 0)
         }
     }
 

@@ -18,9 +18,10 @@ import Darwin
 public enum Workers {
     /// How many threads share an op's work, the calling one among them.
     ///
-    /// Starts as `FOVEA_THREADS`, or the number of cores. Set it while no op is running.
+    /// Starts as `FOVEA_THREADS`, or the number of cores. Setting it waits for an op that has the workers; ops of other threads
+    /// that come meanwhile run on the thread that calls them.
     public static var count: Int {
-        get { WorkerPool.shared.threadCount }
+        get { WorkerPool.shared.threadCount.load(ordering: .relaxed) }
         set {
             guard newValue >= 1 else { trap("Workers.count", "at least one thread is needed, got \(newValue)") }
             WorkerPool.shared.resize(to: newValue)
@@ -67,11 +68,13 @@ final class WorkerPool: @unchecked Sendable {
     /// How many workers are at work on a job.
     private let joined = Counter()
 
+    /// Whether an op, or who changes their number, has the workers: `shares` and `threads` are theirs then.
     private let taken = Atomic<Bool>(false)
     /// The next chunk of each thread's stretch.
     private var shares: UnsafeMutablePointer<Counter>
     private var threads: [pthread_t] = []
-    private(set) var threadCount = 1
+    /// Atomic, since it is read before the workers are taken.
+    fileprivate let threadCount = Atomic<Int>(1)
 
     /// A number with nothing behind it on its cache lines: what one thread writes and another waits for shall not be in
     /// the way of anything else.
@@ -92,7 +95,9 @@ final class WorkerPool: @unchecked Sendable {
     }
 
     func resize(to count: Int) {
-        guard count != threadCount else { return }
+        while taken.exchange(true, ordering: .acquiring) { sched_yield() }
+        defer { taken.store(false, ordering: .releasing) }
+        guard count != threadCount.load(ordering: .relaxed) else { return }
         pthread_mutex_lock(mutex)
         stopping = true
         pthread_cond_broadcast(wake)
@@ -104,7 +109,7 @@ final class WorkerPool: @unchecked Sendable {
     }
 
     private func start(_ count: Int) {
-        threadCount = count
+        threadCount.store(count, ordering: .relaxed)
         shares.deallocate()
         shares = .allocate(capacity: count)
         for thread in 0..<count { (shares + thread).initialize(to: Counter()) }
@@ -116,7 +121,7 @@ final class WorkerPool: @unchecked Sendable {
     }
 
     func run(_ count: Int, _ body: (Int) -> Void) {
-        guard !threads.isEmpty, !taken.exchange(true, ordering: .acquiring) else {
+        guard threadCount.load(ordering: .relaxed) > 1, !taken.exchange(true, ordering: .acquiring) else {
             for chunk in 0..<count { body(chunk) }
             return
         }
@@ -129,7 +134,10 @@ final class WorkerPool: @unchecked Sendable {
     private func share(_ body: UnsafePointer<(Int) -> Void>, _ count: Int) {
         self.body = body
         chunks = count
-        for thread in 0..<threadCount { shares[thread].value.store(start(of: thread, count), ordering: .relaxed) }
+        let threadCount = threadCount.load(ordering: .relaxed)
+        for thread in 0..<threadCount {
+            shares[thread].value.store(count * thread / threadCount, ordering: .relaxed)
+        }
         // Open before looking for sleepers, who look for a job after they have said that they sleep.
         generation.value.add(1, ordering: .sequentiallyConsistent)
         if sleepers.load(ordering: .sequentiallyConsistent) > 0 {
@@ -151,14 +159,12 @@ final class WorkerPool: @unchecked Sendable {
         self.body = nil
     }
 
-    /// The first chunk of a thread's stretch.
-    private func start(of thread: Int, _ chunks: Int) -> Int { chunks * thread / threadCount }
-
     /// Runs the chunks of the own stretch, then those that are left of the others'.
     private func takeChunks(of count: Int, _ body: UnsafePointer<(Int) -> Void>, at place: Int) {
+        let threadCount = threadCount.load(ordering: .relaxed)
         for step in 0..<threadCount {
             let thread = (place + step) % threadCount
-            let end = start(of: thread + 1, count)
+            let end = count * (thread + 1) / threadCount
             while true {
                 let chunk = shares[thread].value.add(1, ordering: .relaxed).oldValue
                 guard chunk < end else { break }
