@@ -41,6 +41,8 @@ struct MatrixProductTests {
         try expectProduct(33, 100, 1_024, .rows, .rows, type, 1)
         try expectProduct(113, 258, 1_024, .rows, .columns, type, 2)
         try expectProduct(115, 290, 400, .columns, .columns, type, 3)
+        // Of B too; and more than one strip of its columns.
+        try expectProduct(15, 1_030, 19, .rows, .rows, type, 3)
     }
 
     @Test("every layout of both matrices gives the naive product", arguments: [DType.float32, .float64])

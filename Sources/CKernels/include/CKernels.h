@@ -256,6 +256,7 @@ struct ck_table {
     void (*product[2])(const struct ck_product *x, void *workspace);
     size_t (*product_workspace[2])(const struct ck_product *x);
     size_t panel[2];  // columns that are computed at a time: best cut at multiples of it
+    size_t strip;     // columns of B that are packed at a time
     // Where the register tiles of products and of attention begin in float32, for tests that look at their machine code.
     uintptr_t (*product_tile)(void);
     uintptr_t (*attention_tile)(void);

@@ -29,6 +29,13 @@
 // there; the C library's functions on float64 keep some so.
 #define IN_PLACE _Pragma("clang loop vectorize(assume_safety)")
 
+// Products cut k in blocks, and n in strips, of which B is packed at a time. A panel of it, two vectors wide, has 24 KiB or less up
+// to AVX2: it stays in the first cache while some rows of A pass by, of which a tile takes fewer bytes, and the second cache need
+// not hold the strip. AVX-512's panels have 48 KiB: there a tile's rows of A stay, all panels pass by, and the second cache holds them.
+#define BLOCK 384
+#define PANEL_STAYS (2 * CK_VECTOR * BLOCK <= 24 << 10)
+#define STRIP (PANEL_STAYS ? 1024 : 512)
+
 #define T float
 #define TYPE f32
 #include "elementwise.h"
@@ -38,6 +45,7 @@
 #include "rows.h"
 #include "rotary.h"
 #include "optimizer.h"
+#include "attention_products.h"
 #include "attention_tiles.h"
 #include "attention.h"
 #include "attention_gradient.h"
@@ -56,6 +64,7 @@
 #include "rows.h"
 #include "rotary.h"
 #include "optimizer.h"
+#include "attention_products.h"
 #include "attention_tiles.h"
 #include "attention.h"
 #include "attention_gradient.h"
@@ -177,5 +186,6 @@ const struct ck_table CK_NAME2(ck_table, CK_ISA) = {
     .product_tile = product_tile,
     .attention_tile = attention_tile_start,
     .panel = {2 * CK_VECTOR / sizeof(float), 2 * CK_VECTOR / sizeof(double)},
+    .strip = STRIP,
     .prefers_blas = CK_VECTOR == 16,
 };

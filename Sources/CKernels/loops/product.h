@@ -69,47 +69,38 @@ static const CK_NAME2(tile_fn, TYPE) CK_NAME2(tiles_of, TYPE)[CK_TILE_ROWS][3] =
 
 // C = addend + A·B with nothing copied and k not cut. The rows of B have no gaps within a panel; from panel to panel there
 // are `panel` elements. Heights of tiles differ by one at most: 15 rows are 8 and 7, not 14 and 1.
-static void CK_NAME2(tiles, TYPE)(size_t m, size_t n, size_t k, const void *a_, ptrdiff_t ar, ptrdiff_t ac,
-                                  const void *b_, ptrdiff_t br, ptrdiff_t panel, const void *addend_, ptrdiff_t dr,
-                                  void *c_, ptrdiff_t cr) {
-    const size_t count = (m + CK_TILE_ROWS - 1) / CK_TILE_ROWS;
-    for (size_t i = 0; i < count; i++) {
-        const size_t first = m * i / count, rows = m * (i + 1) / count - first;
-        const CK_NAME2(tile_fn, TYPE) *tile = CK_NAME2(tiles_of, TYPE)[rows - 1];
-        const T *a = (const T *)a_ + (ptrdiff_t)first * ar, *b = b_;
-        const T *addend = addend_ ? (const T *)addend_ + (ptrdiff_t)first * dr : 0;
-        T *c = (T *)c_ + (ptrdiff_t)first * cr;
-        for (size_t j = 0; j < n; j += PANEL) {
+static void CK_NAME2(tiles, TYPE)(size_t m, size_t n, size_t k, const T *a, ptrdiff_t ar, ptrdiff_t ac, const T *b,
+                                  ptrdiff_t br, ptrdiff_t panel, const T *addend, ptrdiff_t dr, T *c, ptrdiff_t cr) {
+    const size_t down = (m + CK_TILE_ROWS - 1) / CK_TILE_ROWS, across = (n + PANEL - 1) / PANEL;
+    const size_t height = m / down, higher = m % down;
+    for (size_t outer = 0; outer < (PANEL_STAYS ? across : down); outer++) {
+        for (size_t inner = 0; inner < (PANEL_STAYS ? down : across); inner++) {
+            const size_t i = PANEL_STAYS ? inner : outer, at = PANEL_STAYS ? outer : inner;
+            const size_t first = i * height + (i < higher ? i : higher), rows = height + (i < higher), j = at * PANEL;
             const size_t columns = n - j;
-            const T *from = addend ? addend + j : 0;
-            if (columns >= PANEL) {
-                tile[2](k, a, ar, ac, b, br, from, dr, c + j, cr, LANES);
-            } else if (columns > LANES) {
-                tile[1](k, a, ar, ac, b, br, from, dr, c + j, cr, columns - LANES);
-            } else {
-                tile[0](k, a, ar, ac, b, br, from, dr, c + j, cr, columns);
-            }
-            b += panel;
+            const int kind = columns >= PANEL ? 2 : columns > LANES;
+            CK_NAME2(tiles_of, TYPE)[rows - 1][kind](
+                k, a + (ptrdiff_t)first * ar, ar, ac, b + (ptrdiff_t)at * panel, br,
+                addend ? addend + (ptrdiff_t)first * dr + j : 0, dr, c + (ptrdiff_t)first * cr + j, cr,
+                kind == 1 ? columns - LANES : columns);
         }
     }
 }
 
 // MARK: Packing
 
-// k is cut in blocks, n in strips: what is packed of B stays in the second-level cache while all rows of A pass by.
-#define BLOCK 384
-#define STRIP 512
 // Rows of A that are packed at a time: each without a gap where it lies so already, LEFT_ROW apart, else each column,
 // LEFT_ROWS apart. Powers of two would crowd what a tile reads into one place of the cache.
-#define LEFT_ROWS (8 * CK_TILE_ROWS)
+#define LEFT_ROWS (112 / CK_TILE_ROWS * CK_TILE_ROWS)
 #define LEFT_ROW (BLOCK + 16)
 
 // LANES columns of LANES elements, `stride` apart, become LANES rows, PANEL apart.
 CK_INLINE CK_WIDE void CK_NAME2(transpose, TYPE)(const T *restrict x, ptrdiff_t stride, T *restrict y) {
-    VEC a[LANES], b[LANES];
-    CK_UNROLL for (size_t i = 0; i < LANES; i++) a[i] = *(const VEC *)(x + (ptrdiff_t)i * stride);
-    TURN(LANES, a, b, CK_NAME2(ZIP_LOW, TYPE), CK_NAME2(ZIP_HIGH, TYPE))
-    CK_UNROLL for (size_t i = 0; i < LANES; i++) *(VEC *)(y + i * PANEL) = a[i];
+    const T *columns[LANES];
+    VEC rows[LANES];
+    CK_UNROLL for (size_t i = 0; i < LANES; i++) columns[i] = x + (ptrdiff_t)i * stride;
+    CK_NAME2(load_turned, TYPE)(columns, 0, rows);
+    CK_UNROLL for (size_t i = 0; i < LANES; i++) *(VEC *)(y + i * PANEL) = rows[i];
 }
 
 // bfloat16 numbers as they are: the upper halves of float32.
@@ -122,27 +113,39 @@ CK_WIDE static void CK_NAME2(widen, TYPE)(const uint16_t *restrict x, T *restric
     }
 }
 
-// B[k, n] in panels of PANEL columns, each row by row; what the last panel lacks stays as it was. Rows that lie far apart
-// are out of reach for the machine's own prefetching.
+// B[k, n] in panels of PANEL columns, each row by row; what the last panel lacks stays as it was.
 #define AHEAD 8
+// Some rows at a time go to one panel after the other, which lie far apart. Where the rows do so too, the machine's own prefetching
+// does not reach them.
+CK_INLINE CK_WIDE void CK_NAME2(pack_rows, TYPE)(const int prefetches, const T *b, ptrdiff_t br, size_t k, size_t n,
+                                                 T *panels) {
+    for (size_t first = 0; first < k; first += AHEAD) {
+        const size_t end = k - first < AHEAD ? k : first + AHEAD;
+        T *to = panels;
+        size_t j = 0;
+        for (; j + PANEL <= n; j += PANEL, to += k * PANEL) {
+            for (size_t p = first; p < end; p++) {
+                const T *row = b + (ptrdiff_t)p * br + j;
+                CK_UNROLL for (size_t v = 0; v < 2; v++) {
+                    if (prefetches) __builtin_prefetch(row + AHEAD * br + v * LANES);
+                    *(VEC *)(to + p * PANEL + v * LANES) = *(const VEC *)(row + v * LANES);
+                }
+            }
+        }
+        for (size_t p = first; p < end; p++) {
+            for (size_t c = 0; j + c < n; c++) to[p * PANEL + c] = b[(ptrdiff_t)p * br + (ptrdiff_t)(j + c)];
+        }
+    }
+}
+
 CK_WIDE static void CK_NAME2(pack, TYPE)(const void *b_, ptrdiff_t br, ptrdiff_t bc, size_t k, size_t n, int is_bfloat16,
                                          void *panels) {
     // An empty B may have no memory to point to.
     if (k == 0) return;
     const T *b = b_;
     if (bc == 1 && !is_bfloat16) {
-        for (size_t p = 0; p < k; p++) {
-            const T *row = b + (ptrdiff_t)p * br;
-            T *to = (T *)panels + p * PANEL;
-            size_t j = 0;
-            for (; j + PANEL <= n; j += PANEL, to += k * PANEL) {
-                CK_UNROLL for (size_t v = 0; v < 2; v++) {
-                    __builtin_prefetch(row + AHEAD * br + j + v * LANES);
-                    *(VEC *)(to + v * LANES) = *(const VEC *)(row + j + v * LANES);
-                }
-            }
-            for (size_t c = 0; j + c < n; c++) to[c] = row[j + c];
-        }
+        if (br >= (ptrdiff_t)(4096 / sizeof(T))) CK_NAME2(pack_rows, TYPE)(1, b, br, k, n, panels);
+        else CK_NAME2(pack_rows, TYPE)(0, b, br, k, n, panels);
         return;
     }
     for (size_t j = 0; j < n; j += LANES) {
@@ -304,11 +307,12 @@ static void CK_NAME2(product, TYPE)(const struct ck_product *x, void *workspace)
         const size_t n = x->n - j < STRIP ? x->n - j : STRIP;
         for (size_t block = 0; block < blocks; block++) {
             const size_t first = x->k * block / blocks, k = x->k * (block + 1) / blocks - first;
-            const void *b = (const char *)x->b + ((ptrdiff_t)first * x->b_row + (ptrdiff_t)j * x->b_column) *
-                                                     (x->is_b_bfloat16 ? (ptrdiff_t)sizeof(uint16_t) : (ptrdiff_t)sizeof(T));
+            const size_t size = x->is_b_bfloat16 ? sizeof(uint16_t) : sizeof(T);
+            const void *from = (const char *)x->b + ((ptrdiff_t)first * x->b_row + (ptrdiff_t)j * x->b_column) * (ptrdiff_t)size;
+            const T *b = from;
             ptrdiff_t br = x->b_row, panel = PANEL;
             if (packs_right) {
-                CK_NAME2(pack, TYPE)(b, br, x->b_column, k, n, x->is_b_bfloat16, right);
+                CK_NAME2(pack, TYPE)(from, br, x->b_column, k, n, x->is_b_bfloat16, right);
                 b = right, br = PANEL, panel = (ptrdiff_t)(PANEL * k);
             }
             for (size_t group = 0; group < x->groups; group++) {
@@ -337,8 +341,6 @@ static void CK_NAME2(product, TYPE)(const struct ck_product *x, void *workspace)
 #undef VEC
 #undef LANES
 #undef PANEL
-#undef BLOCK
-#undef STRIP
 #undef LEFT_ROWS
 #undef LEFT_ROW
 #undef AHEAD

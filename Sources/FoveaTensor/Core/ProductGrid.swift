@@ -11,9 +11,6 @@ struct ProductGrid {
     /// Multiply-adds that are worth waking a worker for: a few microseconds.
     private static let chunkWork = 1 << 18
 
-    /// So many columns the kernels pack at a time.
-    private static let strip = 512
-
     /// - Parameters:
     ///   - products: how many.
     ///   - sharesB: whether all have one B.
@@ -41,7 +38,7 @@ struct ProductGrid {
                 guard across * down >= min(tiles, panels) else { continue }
                 // The largest tile times their number; and each tile packs its own columns, and its rows for each strip of them.
                 let columns = (panels + across - 1) / across * panel
-                let strips = across * ((columns + Self.strip - 1) / Self.strip)
+                let strips = across * ((columns + table.strip - 1) / table.strip)
                 let cost = ((m + down - 1) / down * columns * down * across + packing * (n * down + m * strips)) * k
                 if cost < best.cost { best = (down, across, cost) }
             }
