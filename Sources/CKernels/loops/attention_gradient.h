@@ -206,7 +206,6 @@ CK_WIDE static void CK_NAME2(attention_mask_gradient, TYPE)(const struct ck_atte
 }
 
 #undef VEC
-#undef INTS
 #undef SPAN
 #undef ROWS
 #undef KEYS

@@ -1,12 +1,8 @@
 // The small products of attention: a block of query rows against a block of keys.
 
 #define VEC CK_NAME2(vector, TYPE)
-#define INTS CK_NAME2(integers, TYPE)
 #define SPAN ((int)(CK_VECTOR / sizeof(T)))
-#define ROWS ((int)(256 / sizeof(T)))  // the most queries in a block
-#define KEYS 64                        // the most keys in a block
 #define TILE_ROWS (CK_VECTOR == 16 ? 4 : 6)
-#define PADDED(n) (((n) + SPAN - 1) / SPAN * SPAN)
 
 // C[rows, vectors] = scale[r]·C + A·B, or A·B alone without `scale`: a tile that stays in registers.
 CK_INLINE void CK_NAME2(attention_tile, TYPE)(const int rows, const int vectors, size_t k, const T *a, ptrdiff_t ar,

@@ -3,6 +3,10 @@
 // A block of scores lies with the queries side by side, s[key · lanes + query], so that what softmax does to a row is
 // done to a lane, and no row is ever added up across a register.
 
+#define ROWS ((int)(256 / sizeof(T)))  // the most queries in a block
+#define KEYS 64                        // the most keys in a block
+#define PADDED(n) (((n) + SPAN - 1) / SPAN * SPAN)
+
 // MARK: Blocks of queries
 
 // Some query rows of one batch member: where they stand, and their features, scaled, one row for each feature.

@@ -134,9 +134,8 @@ final class WorkerPool: @unchecked Sendable {
     private func share(_ body: UnsafePointer<(Int) -> Void>, _ count: Int) {
         self.body = body
         chunks = count
-        let threadCount = threadCount.load(ordering: .relaxed)
-        for thread in 0..<threadCount {
-            shares[thread].value.store(count * thread / threadCount, ordering: .relaxed)
+        for thread in 0..<threadCount.load(ordering: .relaxed) {
+            shares[thread].value.store(start(of: thread, count), ordering: .relaxed)
         }
         // Open before looking for sleepers, who look for a job after they have said that they sleep.
         generation.value.add(1, ordering: .sequentiallyConsistent)
@@ -159,12 +158,15 @@ final class WorkerPool: @unchecked Sendable {
         self.body = nil
     }
 
+    /// The first chunk of a thread's stretch.
+    private func start(of thread: Int, _ chunks: Int) -> Int { chunks * thread / threadCount.load(ordering: .relaxed) }
+
     /// Runs the chunks of the own stretch, then those that are left of the others'.
     private func takeChunks(of count: Int, _ body: UnsafePointer<(Int) -> Void>, at place: Int) {
         let threadCount = threadCount.load(ordering: .relaxed)
         for step in 0..<threadCount {
             let thread = (place + step) % threadCount
-            let end = count * (thread + 1) / threadCount
+            let end = start(of: thread + 1, count)
             while true {
                 let chunk = shares[thread].value.add(1, ordering: .relaxed).oldValue
                 guard chunk < end else { break }
